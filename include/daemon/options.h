@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line of vfsdaxfuse. */
+#pragma once
+
+#include <stdbool.h>
+
+struct fuse_args;
+
+enum dax_mode {
+	DAX_DEFAULT, /* the window where there is one */
+	DAX_ALWAYS,  /* no mount without a window */
+	DAX_NEVER,
+};
+
+struct options {
+	char *tag;	   /* NULL: the only device */
+	char *mountpoint;  /* absolute */
+	char *vhost_user;  /* a socket, or NULL: VFIO */
+	char *pci;	   /* a PCI address, or NULL */
+	char *stats;	   /* a file for counters, or NULL */
+	enum dax_mode dax;
+	unsigned int max_threads; /* 1 to OPTIONS_THREADS_MAX */
+	int foreground;
+	int debug;
+	int help;
+	int version;
+};
+
+#define OPTIONS_THREADS_DEFAULT 8u
+#define OPTIONS_THREADS_MAX	64u
+
+/*
+ * options_parse() - read @args. What it does not know stays in @args, for libfuse.
+ * Returns 0, or -EINVAL when the call is wrong; then a sentence has been printed.
+ * Free with options_free(), also on failure.
+ */
+int options_parse(struct fuse_args *args, struct options *ret);
+void options_free(struct options *o);
+
+/* options_usage() - the text of --help. */
+const char *options_usage(void);

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* File data through the DAX window: mappings of files, and copies in and out of them. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/num.h"
+
+/*
+ * Problem: the window is a range of memory into which the host maps pieces of files on request
+ * (FUSE_SETUPMAPPING). It is smaller than the files, a mapping costs a round trip and more, and the
+ * host may refuse one at any time.
+ *
+ * Concepts: an extent is one mapping, a power-of-two block of the window that shows a piece of one
+ * file. Extents belong to an inode. A copy pins the extents it touches; no pointer into the window
+ * leaves this layer. Every function that copies may say -EAGAIN, which means "ask the host over the
+ * virtqueue"; that is never an error for the application.
+ *
+ * The rule of the end of file: only whole pages inside the file may be touched, because the host's
+ * mapping raises a fault behind them. The caller gives the limit with each copy, and guarantees that
+ * the file is not shortened below it while the copy runs (the lock for that is the caller's); it calls
+ * dax_drop() before it lets a file become shorter.
+ *
+ * Threads: all functions may be called by any thread, except create and destroy of the same object.
+ */
+struct dax;
+struct dax_inode;
+
+struct dax_range {
+	struct woff at;
+	uint64_t len; /* bytes */
+};
+
+/* How mappings are asked for. Both may block and are called without any lock of this layer. */
+struct dax_remote_ops {
+	/*
+	 * Map @len bytes (a multiple of 4 KiB) of the file from @from (aligned to the block size) to
+	 * @to. 0, or a negative errno: then nothing is mapped there.
+	 */
+	int (*setup)(void *ctx, uint64_t nodeid, struct foff from, uint64_t len, struct woff to,
+		     bool writable);
+	/* Unmap @n ranges, each exactly what one setup() has mapped. 0 or a negative errno. */
+	int (*remove)(void *ctx, const struct dax_range *ranges, unsigned int n);
+};
+
+struct dax_params {
+	void *addr;	    /* of the window in this process */
+	uint64_t size;	    /* bytes */
+	uint64_t alignment; /* what the host demands of mappings; a power of two >= 4096 */
+	const struct dax_remote_ops *remote;
+	void *remote_ctx;
+};
+
+/* dax_create() - 0, -EINVAL (a window without one whole block) or -ENOMEM. */
+int dax_create(const struct dax_params *params, struct dax **ret);
+
+/* dax_destroy() - all inodes must have been destroyed before. NULL is fine. */
+void dax_destroy(struct dax *d);
+
+/* dax_inode_create() - NULL when there is no memory. Nothing is mapped yet. */
+struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid);
+
+/* dax_inode_destroy() - unmaps everything. No copy of it may run. NULL is fine. */
+void dax_inode_destroy(struct dax_inode *di);
+
+/*
+ * dax_read() - copy [@off, @off + @len) of the file into @buf.
+ * @limit: the whole pages of the file in bytes, a multiple of 4096; the range must lie below it.
+ * Returns 0 or -EAGAIN (@buf may be partly overwritten).
+ */
+int dax_read(struct dax_inode *di, struct foff off, void *buf, size_t len, uint64_t limit);
+
+/* dax_write() - the same into the file. After -EAGAIN a part may have been written. */
+int dax_write(struct dax_inode *di, struct foff off, const void *buf, size_t len, uint64_t limit);
+
+/*
+ * dax_drop() - unmap every extent that shows a byte at or behind @from, after the copies that use it
+ * have ended.
+ */
+void dax_drop(struct dax_inode *di, struct foff from);
+
+/* dax_live_maps() - mappings that exist now. */
+uint64_t dax_live_maps(struct dax *d);

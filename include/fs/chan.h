@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernel's side: requests from /dev/fuse and replies to it. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * A channel is a descriptor of /dev/fuse. Each worker has a clone of its own (FUSE_DEV_IOC_CLONE),
+ * so that replies find the queue of the CPU that asked. A reply must be written to the connection
+ * exactly once for each request but FORGET.
+ */
+
+/* chan_clone() - another descriptor of the connection of @fd, or a negative errno. */
+int chan_clone(int fd);
+
+/*
+ * chan_read() - wait for a request. Returns its length; 0 to be called again (a signal, or a request
+ * that was aborted); -ENODEV when the file system is unmounted; another negative errno.
+ */
+int chan_read(int fd, void *buf, size_t size);
+
+/*
+ * chan_reply() - answer request @unique with a complete reply of @len bytes. Its memory may be a
+ * peer's; what stands in its header is for the kernel to judge. The kernel takes no reply of an unsuitable size; the
+ * request is then answered with EIO, so that no caller waits for ever. The reply to a request that
+ * was interrupted goes nowhere; that is no error.
+ */
+void chan_reply(int fd, uint64_t unique, const void *rep, size_t len);
+
+/* chan_reply_error() - answer request @unique with @error, a negative errno. */
+void chan_reply_error(int fd, uint64_t unique, int error);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* What the daemon knows of files: their size, their use, their part of the window. */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/num.h"
+#include "dax/dax.h"
+
+/*
+ * Concepts: a regular file gets an entry when it is first opened, and keeps it until the kernel
+ * forgets the node (but never while it is open). Node ids are the host's.
+ *
+ * The size is the host's business and may change at any time. What we know of it carries an epoch,
+ * so that an attribute that was asked for before a truncation is not taken for newer than it. A size
+ * that we believe must not be larger than the file's: the window may not be touched behind the end.
+ *
+ * Locks, in the order in which they may be taken:
+ *   1. inode.io     held shared by copies through the window, exclusively by whatever may shorten
+ *                   the file
+ *   2. inode_table shard locks   guard the table and refs, opens, forgotten
+ *   3. inode.lock   guards size, size_known, epoch, hints
+ */
+struct inode {
+	uint64_t nodeid;
+	pthread_rwlock_t io;
+	struct dax_inode *dax; /* NULL when the window is not used */
+
+	pthread_mutex_t lock;
+	uint64_t size; /* bytes; meaningless unless size_known */
+	bool size_known;
+	bool size_wanted; /* ask for the size before the next access */
+	uint64_t epoch;	  /* of the last change of size that we made ourselves */
+	bool touched;	  /* written through the window since the host's mtime was last set */
+	bool privs_gone;  /* the host has dropped setuid, setgid and capabilities by a write */
+
+	/* Of the shard's lock: */
+	unsigned int refs;
+	unsigned int opens;
+	bool forgotten;
+	struct inode *next;
+};
+
+struct inode_table;
+
+/* inode_table_create() - @dax may be NULL: no file uses the window. NULL: no memory. */
+struct inode_table *inode_table_create(struct dax *dax);
+
+/* inode_table_destroy() - unmaps and frees all. No thread may use an inode any more. */
+void inode_table_destroy(struct inode_table *t);
+
+/* inode_opened() - count an open; makes the entry. NULL when there is no memory. A reference. */
+struct inode *inode_opened(struct inode_table *t, uint64_t nodeid);
+
+/* inode_released() - count a release. */
+void inode_released(struct inode_table *t, uint64_t nodeid);
+
+/* inode_forget() - the kernel forgot the node; its entry goes unless it is open. */
+void inode_forget(struct inode_table *t, uint64_t nodeid);
+
+/* inode_get() - the entry of @nodeid, or NULL. A reference, to be given back by inode_put(). */
+struct inode *inode_get(struct inode_table *t, uint64_t nodeid);
+void inode_put(struct inode_table *t, struct inode *i);
+
+/* inode_epoch() - to be taken before the host is asked for a size. */
+uint64_t inode_epoch(void);
+
+/*
+ * inode_learn_size() - the host said @size in an answer to a question of epoch @asked. Ignored when
+ * it is older than a change of ours. Mappings behind a smaller size are dropped.
+ * The caller holds no lock.
+ */
+void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked);
+
+/* inode_size_changed() - we changed the size to @size by a request that has succeeded. */
+void inode_size_changed(struct inode *i, uint64_t size);
+
+/* inode_size_grown() - a write reached to @end. */
+void inode_size_grown(struct inode *i, uint64_t end);
+
+/* inode_size_unknown() - ask before the next access. */
+void inode_size_unknown(struct inode *i);

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* Which request goes where: window, host, or both. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dax/dax.h"
+#include "fs/client.h"
+#include "fs/inode.h"
+#include "wire/fuse_init.h"
+#include "wire/fuse_req.h"
+
+/*
+ * A request that the kernel sends is read into a worker's slot and forwarded from there without
+ * being changed, unless this layer knows better:
+ *
+ *  READ, WRITE            through the window, when they lie inside the file
+ *  INIT                   answered by us, after the host was asked (wire/fuse_init.h)
+ *  OPEN, CREATE, RELEASE  forwarded, and the inode table follows
+ *  SETATTR, O_TRUNC, FALLOCATE, COPY_FILE_RANGE  forwarded while nothing of the file is mapped that
+ *                         they may take away
+ *  FORGET, INTERRUPT      to the high-priority queue
+ *  the replies of LOOKUP, GETATTR, STATX...  pass, and their sizes are remembered
+ */
+struct relay {
+	/* Constants while workers run. */
+	struct client *client;
+	struct dax *dax; /* NULL: no window, or dax=never */
+	struct inode_table *inodes;
+	struct fuse_init_wish wish;
+
+	/* Set by INIT. */
+	struct fuse_init_result agreed;
+	bool direct_io; /* files served from the window are opened with FOPEN_DIRECT_IO */
+	_Atomic int init_state; /* 0 not yet, 1 done, or the negative errno of its failure */
+};
+
+struct relay_worker {
+	struct relay *relay;
+	int fd; /* its clone of the channel */
+	int queue;
+	struct client_slot *slot;
+};
+
+/* What a slot for relay workers needs, in bytes, for data of @max_write. */
+size_t relay_slot_cap(size_t max_write);
+
+/*
+ * relay_handle() - serve the request of @len bytes that lies in the worker's slot, from start to
+ * reply. Any number of workers at a time.
+ */
+void relay_handle(struct relay_worker *w, size_t len);

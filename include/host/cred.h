@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* The calling thread's identity: become the one whom a request is for, and back. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Identity is an attribute of a thread for the kernel; libc's setresuid() changes all threads of the
+ * process, so the system calls are made directly. A process that is not root keeps its identity.
+ */
+
+/* cred_thread_init() - once in each thread before the others; repeated calls cost nothing. */
+void cred_thread_init(void);
+
+struct cred {
+	bool changed; /* user or group id */
+	bool group;   /* supplementary groups */
+	bool fsetid;  /* CAP_FSETID was dropped */
+	bool umask;
+	mode_t old_umask;
+};
+
+/*
+ * cred_become() - the file system acts for @uid and @gid, with @group (when not -1) as the only
+ * supplementary group. The capability to pass permission checks is kept: the guest has made them,
+ * with all of the caller's groups, which we do not know. Returns 0 or a negative errno; then the
+ * thread is who it was.
+ */
+int cred_become(struct cred *c, uid_t uid, gid_t gid, gid_t group);
+
+/* cred_umask() - use the caller's mask; the kernel overrides it with a default ACL. */
+void cred_umask(struct cred *c, mode_t mask);
+
+/* cred_drop_fsetid() - writes and truncations of this thread take away setuid and setgid. */
+void cred_drop_fsetid(struct cred *c);
+
+/*
+ * cred_restore() - undo all of them; does nothing for a zeroed struct. A process that cannot get
+ * back what it was must not go on: ends it.
+ */
+void cred_restore(struct cred *c);
+
+#define _cleanup_cred_ __attribute__((cleanup(cred_restore)))

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of the FUSE server: inodes, handles and the operations. Only for src/host/fs_*.c. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/iov.h"
+#include "base/num.h"
+#include "host/cred.h"
+#include "host/fuse_server.h"
+#include "host/idmap.h"
+#include "wire/fuse_req.h"
+
+#ifndef FUSE_CREATE_SUPP_GROUP
+#define FUSE_CREATE_SUPP_GROUP (1ULL << 34)
+#endif
+#define FS_EXT_GROUPS 32u /* FUSE_EXT_GROUPS, missing in some headers of 7.38 */
+
+#define FS_MAX_PAGES 256u
+#define FS_MAX_WRITE (FS_MAX_PAGES * 4096u)
+
+/* A request without WRITE's payload is copied into private memory; this bounds it. */
+#define FS_MAX_REQUEST (FS_MAX_WRITE + 4096u)
+
+/*
+ * Locks, in the order in which they are taken:
+ *   session       read: by each request; write: INIT, DESTROY, fuse_server_reset()
+ *   fs_handle.lock the position of one open directory
+ *   (the mapper's locks; they are held while the front end answers)
+ *   nodes         the two inode tables and the counts in each fs_inode; a leaf
+ *   files         the handle table and the counts in each fs_handle; a leaf
+ * No leaf is held during a system call on the shared directory.
+ */
+struct fuse_server {
+	struct fuse_server_config cfg;
+	int proc_fd;
+	pthread_rwlock_t session;
+	_Atomic uint64_t flags; /* granted in INIT; 0 before. Written under session (write). */
+	bool inited;		/* under session */
+
+	pthread_mutex_t nodes;
+	struct idmap by_id;
+	struct idmap by_key;
+	uint64_t last_id;
+	struct fs_inode *root;
+
+	pthread_mutex_t files;
+	struct idmap handles;
+	uint64_t last_fh;
+
+	/* Statistics: single numbers, relaxed. */
+	_Atomic uint64_t requests;
+	_Atomic uint64_t by_opcode[FUSE_OP_MAX];
+	_Atomic uint64_t read_bytes;
+	_Atomic uint64_t write_bytes;
+};
+
+struct fs_inode {
+	struct idmap_entry by_id;
+	struct idmap_entry by_key;
+	uint64_t lookups; /* what the guest has to forget; at 0 the nodeid is void */
+	unsigned int users; /* requests that use it now */
+	dev_t dev;
+	ino_t ino;
+	uint64_t mnt;
+	mode_t type; /* S_IFMT part: an inode's type never changes */
+	int fd;	     /* O_PATH */
+};
+
+struct fs_handle {
+	struct idmap_entry by_id;
+	unsigned int users; /* requests that use it now, and 1 until RELEASE */
+	bool dir;
+	int fd;
+	pthread_mutex_t lock;
+};
+
+/* One request on its way. */
+struct fs_call {
+	struct fuse_server *s;
+	struct fuse_req req;
+	struct iov_cursor in;  /* behind the fixed part: WRITE's payload */
+	struct iov_cursor out; /* behind fuse_out_header */
+	size_t room;	       /* bytes in out at the beginning */
+	size_t data;	       /* bytes put into it */
+};
+
+/* Operations return 0 or a negative errno; the reply's payload is put with these. */
+int fs_put(struct fs_call *c, const void *buf, size_t len); /* -ERANGE: no room, -EFAULT */
+int fs_put_entry(struct fs_call *c, struct fs_inode *i, const struct statx *stx);
+
+static inline const void *fs_arg(const struct fs_call *c)
+{
+	return c->req.arg;
+}
+
+static inline uint64_t fs_flags(const struct fs_call *c)
+{
+	/* relaxed: constant while a request is served (session) */
+	return atomic_load_explicit(&c->s->flags, memory_order_relaxed);
+}
+
+/* fs_inode.c. An inode that was got is used until it is put. */
+int fs_inode_init(struct fuse_server *s);
+void fs_inode_drop_all(struct fuse_server *s, bool root_too);
+/* -ENOENT: no such nodeid. */
+int fs_inode_get(struct fuse_server *s, uint64_t nodeid, struct fs_inode **ret);
+void fs_inode_put(struct fuse_server *s, struct fs_inode *i);
+void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n);
+/* Find or make the inode of @fd (O_PATH, taken over in any case), get it and count one lookup. */
+int fs_inode_enter(struct fuse_server *s, int fd, const struct statx *stx, struct fs_inode **ret);
+/* Look @name up in @dir, get it and count one lookup. */
+int fs_inode_lookup(struct fuse_server *s, struct fs_inode *dir, const char *name,
+		    struct fs_inode **ret, struct statx *ret_stx);
+/* Look @name up in @dir and put the reply. */
+int fs_reply_lookup(struct fs_call *c, struct fs_inode *dir, const char *name);
+/* Open for data: regular files and directories only. Returns a descriptor or a negative errno. */
+int fs_inode_open(struct fuse_server *s, const struct fs_inode *i, int flags);
+
+struct fs_inode_ref {
+	struct fuse_server *s;
+	struct fs_inode *i;
+};
+
+static inline void fs_inode_cleanup(struct fs_inode_ref *r)
+{
+	if (r->i)
+		fs_inode_put(r->s, r->i);
+}
+
+#define _cleanup_inode_ __attribute__((cleanup(fs_inode_cleanup)))
+
+/* The inode of the request, or of @nodeid, into a reference that puts itself. */
+static inline int fs_ref(struct fs_call *c, uint64_t nodeid, struct fs_inode_ref *r)
+{
+	r->s = c->s;
+	return fs_inode_get(c->s, nodeid, &r->i);
+}
+
+/* As fs_ref() for a directory; -ENOTDIR. */
+static inline int fs_ref_dir(struct fs_call *c, uint64_t nodeid, struct fs_inode_ref *r)
+{
+	int e = fs_ref(c, nodeid, r);
+
+	return e == 0 && !S_ISDIR(r->i->type) ? -ENOTDIR : e;
+}
+
+/* fs_handle.c */
+int fs_handle_new(struct fuse_server *s, int fd, bool dir, uint64_t *ret_fh);
+int fs_handle_get(struct fuse_server *s, uint64_t fh, bool dir, struct fs_handle **ret);
+void fs_handle_put(struct fuse_server *s, struct fs_handle *h);
+int fs_handle_release(struct fuse_server *s, uint64_t fh, bool dir);
+void fs_handle_drop_all(struct fuse_server *s);
+/* What a guest may ask of open(2), made safe; -EROFS when it wants to write and must not. */
+int fs_open_flags(const struct fuse_server *s, uint32_t guest);
+uint32_t fs_open_reply_flags(const struct fs_call *c, bool dir);
+
+struct fs_handle_ref {
+	struct fuse_server *s;
+	struct fs_handle *h;
+};
+
+static inline void fs_handle_cleanup(struct fs_handle_ref *r)
+{
+	if (r->h)
+		fs_handle_put(r->s, r->h);
+}
+
+#define _cleanup_handle_ __attribute__((cleanup(fs_handle_cleanup)))
+
+static inline int fs_href(struct fs_call *c, uint64_t fh, bool dir, struct fs_handle_ref *r)
+{
+	r->s = c->s;
+	return fs_handle_get(c->s, fh, dir, &r->h);
+}
+
+/* fs_attr.c */
+#define FS_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
+int fs_stat(int fd, struct statx *ret); /* of an O_PATH descriptor too */
+void fs_attr_fill(const struct fs_call *c, const struct statx *stx, struct fuse_attr *ret);
+void fs_entry_fill(const struct fs_call *c, const struct fs_inode *i, const struct statx *stx,
+		   struct fuse_entry_out *ret);
+/* How long the guest may keep attributes and names, in seconds. */
+uint64_t fs_timeout(const struct fuse_server *s);
+
+/* The "N" of /proc/self/fd/N, relative to proc_fd. */
+struct fs_proc_name {
+	char s[16];
+};
+struct fs_proc_name fs_proc_name(int fd);
+
+typedef int fs_op(struct fs_call *c);
+
+/* The opcodes that have an operation; the table in fuse_server.c is made of the same list. */
+#define FS_OPS(X)                                                                                  \
+	X(LOOKUP, lookup) X(GETATTR, getattr) X(SETATTR, setattr) X(READLINK, readlink)            \
+	X(SYMLINK, symlink) X(MKNOD, mknod) X(MKDIR, mkdir) X(UNLINK, unlink) X(RMDIR, rmdir)      \
+	X(RENAME, rename) X(RENAME2, rename2) X(LINK, link) X(OPEN, open) X(READ, read)            \
+	X(WRITE, write) X(STATFS, statfs) X(RELEASE, release) X(FSYNC, fsync)                      \
+	X(SETXATTR, setxattr) X(GETXATTR, getxattr) X(LISTXATTR, listxattr)                        \
+	X(REMOVEXATTR, removexattr) X(FLUSH, flush) X(OPENDIR, opendir) X(READDIR, readdir)        \
+	X(READDIRPLUS, readdirplus) X(RELEASEDIR, releasedir) X(FSYNCDIR, fsyncdir)                \
+	X(ACCESS, access) X(CREATE, create) X(TMPFILE, tmpfile) X(FALLOCATE, fallocate)            \
+	X(LSEEK, lseek) X(COPY_FILE_RANGE, copy_file_range) X(SYNCFS, syncfs) X(STATX, statx)      \
+	X(FORGET, forget) X(BATCH_FORGET, batch_forget) X(INTERRUPT, interrupt)                    \
+	X(SETUPMAPPING, setupmapping) X(REMOVEMAPPING, removemapping)
+
+#define FS_OP_PROTO(code, name) int fs_op_##name(struct fs_call *c);
+FS_OPS(FS_OP_PROTO)
+
+int fs_op_init(struct fs_call *c); /* session is held for writing */

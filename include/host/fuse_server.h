@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* A FUSE server that shares one directory. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/uio.h>
+
+#include "host/mapper.h"
+
+/*
+ * The server answers requests of one FUSE session (<linux/fuse.h>) out of one directory of this
+ * machine. It knows nothing of virtio or vhost-user: requests are iovecs, and the DAX window is
+ * reached through a struct mapper.
+ *
+ * What it holds to:
+ * - One inode has one nodeid however often and under whatever name it is looked up, until all lookups
+ *   are forgotten. Nodeids and file handles are numbers that are never used twice in the life of the
+ *   server; each is looked up and checked in each request.
+ * - Nothing outside of the directory is reachable: names are single components, symbolic links
+ *   are never followed, "." and ".." are refused, and only regular files and directories are opened.
+ * - What a caller creates is made with the caller's user and group id, when this process may change
+ *   its own (that is, as root); the guest's kernel has checked the caller's permissions.
+ */
+
+enum fuse_cache {
+	FUSE_CACHE_NONE,   /* nothing is kept: timeouts of 0, FOPEN_DIRECT_IO */
+	FUSE_CACHE_AUTO,   /* attributes for 1 s, data as long as mtime and size do not change */
+	FUSE_CACHE_ALWAYS, /* everything for a day: only this guest changes the directory */
+};
+
+struct fuse_server_config {
+	int root_fd;	     /* the directory, O_PATH or readable; dup'ed */
+	int proc_fd;	     /* /proc/self/fd, O_PATH; dup'ed; -1: is opened */
+	enum fuse_cache cache;
+	bool readonly;
+	bool xattr;
+	uint64_t window;       /* bytes; 0: no DAX */
+	struct mapper *mapper; /* outlives the server; NULL when window is 0 */
+};
+
+struct fuse_server;
+
+/* Returns 0 or a negative errno; -ENOTDIR when the root is none. */
+int fuse_server_new(const struct fuse_server_config *cfg, struct fuse_server **ret);
+void fuse_server_free(struct fuse_server *s);
+
+/*
+ * fuse_server_handle() - serve one request. Blocks as long as the file system does.
+ * @rd: the request, @wr: room for the reply; both may be memory that a peer changes or takes away.
+ * Returns how many bytes of @wr were written; 0 when there is no reply to this request, or no room.
+ * Any number of threads. A thread that calls it gets its own file mode creation mask
+ * (unshare(CLONE_FS)) and, as root, no supplementary groups.
+ */
+size_t fuse_server_handle(struct fuse_server *s, const struct iovec *rd, unsigned int n_rd,
+			  const struct iovec *wr, unsigned int n_wr);
+
+/*
+ * fuse_server_reset() - end the session: all nodes but the root and all file handles are dropped.
+ * @unmap: what the session mapped is to be removed through the mapper; false when the mapper's peer
+ * is gone. Waits for requests that are being served.
+ */
+void fuse_server_reset(struct fuse_server *s, bool unmap);
+
+/* Counted since fuse_server_new(). */
+struct fuse_server_stats {
+	uint64_t requests;
+	uint64_t by_opcode[64];
+	uint64_t read_bytes;  /* data of READ replies */
+	uint64_t write_bytes; /* data of WRITE requests */
+	uint64_t nodes;	      /* now, the root included */
+	uint64_t handles;     /* now */
+};
+
+void fuse_server_stats(struct fuse_server *s, struct fuse_server_stats *ret);

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* The FUSE protocol of <linux/fuse.h>, completed where the installed header is older. */
+#pragma once
+
+#include <linux/fuse.h>
+
+#include <assert.h>
+#include <stdint.h>
+
+/* Every number below is from the kernel's include/uapi/linux/fuse.h. */
+
+#if FUSE_KERNEL_MINOR_VERSION < 39 /* 7.39: FUSE_DIRECT_IO_ALLOW_MMAP, STATX */
+#define FUSE_DIRECT_IO_ALLOW_MMAP (1ULL << 36)
+#define FUSE_STATX		  52
+
+struct fuse_sx_time {
+	int64_t tv_sec;
+	uint32_t tv_nsec;
+	int32_t __reserved;
+};
+
+struct fuse_statx {
+	uint32_t mask;
+	uint32_t blksize;
+	uint64_t attributes;
+	uint32_t nlink;
+	uint32_t uid;
+	uint32_t gid;
+	uint16_t mode;
+	uint16_t __spare0[1];
+	uint64_t ino;
+	uint64_t size;
+	uint64_t blocks;
+	uint64_t attributes_mask;
+	struct fuse_sx_time atime;
+	struct fuse_sx_time btime;
+	struct fuse_sx_time ctime;
+	struct fuse_sx_time mtime;
+	uint32_t rdev_major;
+	uint32_t rdev_minor;
+	uint32_t dev_major;
+	uint32_t dev_minor;
+	uint64_t __spare2[14];
+};
+
+struct fuse_statx_in {
+	uint32_t getattr_flags;
+	uint32_t reserved;
+	uint64_t fh;
+	uint32_t sx_flags;
+	uint32_t sx_mask;
+};
+
+struct fuse_statx_out {
+	uint64_t attr_valid;
+	uint32_t attr_valid_nsec;
+	uint32_t flags;
+	uint64_t spare[2];
+	struct fuse_statx stat;
+};
+#endif
+
+#if FUSE_KERNEL_MINOR_VERSION < 40 /* 7.40 */
+#define FUSE_PASSTHROUGH       (1ULL << 37)
+#define FUSE_NO_EXPORT_SUPPORT (1ULL << 38)
+#define FUSE_HAS_RESEND	       (1ULL << 39)
+#endif
+#if FUSE_KERNEL_MINOR_VERSION < 42 /* 7.41 and 7.42 */
+#define FUSE_ALLOW_IDMAP   (1ULL << 40)
+#define FUSE_OVER_IO_URING (1ULL << 41)
+#endif
+#if FUSE_KERNEL_MINOR_VERSION < 43 /* 7.43 */
+#define FUSE_REQUEST_TIMEOUT (1ULL << 42)
+#endif
+#ifndef FUSE_CREATE_SUPP_GROUP /* 7.38, left out by some distributions' headers */
+#define FUSE_CREATE_SUPP_GROUP (1ULL << 34)
+#endif
+#ifndef FUSE_HAS_EXPIRE_ONLY
+#define FUSE_HAS_EXPIRE_ONLY (1ULL << 35)
+#endif
+#ifndef FUSE_ATTR_DAX
+#define FUSE_ATTR_DAX (1 << 1)
+#endif
+#ifndef FOPEN_PARALLEL_DIRECT_WRITES
+#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
+#endif
+
+static_assert(sizeof(struct fuse_in_header) == 40, "fuse_in_header");
+static_assert(sizeof(struct fuse_out_header) == 16, "fuse_out_header");
+static_assert(sizeof(struct fuse_init_in) == 64, "fuse_init_in");
+static_assert(sizeof(struct fuse_init_out) == 64, "fuse_init_out");
+static_assert(sizeof(struct fuse_attr) == 88, "fuse_attr");
+static_assert(sizeof(struct fuse_attr_out) == 104, "fuse_attr_out");
+static_assert(sizeof(struct fuse_entry_out) == 128, "fuse_entry_out");
+static_assert(sizeof(struct fuse_read_in) == 40, "fuse_read_in");
+static_assert(sizeof(struct fuse_write_in) == 40, "fuse_write_in");
+static_assert(sizeof(struct fuse_setupmapping_in) == 40, "fuse_setupmapping_in");
+static_assert(sizeof(struct fuse_removemapping_one) == 16, "fuse_removemapping_one");
+static_assert(sizeof(struct fuse_statx) == 256, "fuse_statx");
+static_assert(sizeof(struct fuse_statx_out) == 288, "fuse_statx_out");

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// Memory copies that survive a page which is gone.
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/guard.h"
+
+/*
+ * Theory of operation: a thread that copies stores its way out in guard_out. The handler runs on
+ * the thread that touched the page, so it finds that thread's own way out, or none. The signal is
+ * raised by a copy instruction inside memcpy(), which holds no lock and has no state that must be
+ * unwound, so leaving it by siglongjmp() is safe. The signal mask is not saved (a system call):
+ * the handler is installed with SA_NODEFER, so the mask does not change.
+ */
+static __thread sigjmp_buf *guard_out;
+
+static void guard_on_signal(int sig)
+{
+	if (guard_out)
+		siglongjmp(*guard_out, 1);
+	(void)signal(sig, SIG_DFL);
+	(void)raise(sig);
+}
+
+int guard_init(void)
+{
+	struct sigaction sa = { .sa_handler = guard_on_signal, .sa_flags = SA_NODEFER };
+
+	(void)sigemptyset(&sa.sa_mask);
+	if (sigaction(SIGBUS, &sa, NULL) < 0 || sigaction(SIGSEGV, &sa, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+int guard_copy(void *dst, const void *src, size_t n)
+{
+	sigjmp_buf out;
+
+	if (sigsetjmp(out, 0)) {
+		guard_out = NULL;
+		return -EFAULT;
+	}
+	guard_out = &out;
+	/* Nothing that touches the memory may move out of the guarded part. */
+	__asm__ volatile("" ::: "memory");
+	memcpy(dst, src, n);
+	__asm__ volatile("" ::: "memory");
+	guard_out = NULL;
+	return 0;
+}
+
+int guard_run(void (*fn)(void *arg), void *arg)
+{
+	sigjmp_buf out;
+
+	if (sigsetjmp(out, 0)) {
+		guard_out = NULL;
+		return -EFAULT;
+	}
+	guard_out = &out;
+	__asm__ volatile("" ::: "memory");
+	fn(arg);
+	__asm__ volatile("" ::: "memory");
+	guard_out = NULL;
+	return 0;
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MIT
+// The life of one mount: start, serve, end.
+
+#define FUSE_USE_VERSION 35
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/signalfd.h>
+
+#include "base/cleanup.h"
+#include "base/counter.h"
+#include "base/guard.h"
+#include "base/log.h"
+#include "daemon/daemon.h"
+#include "daemon/workers.h"
+#include "mount.h"
+#include "virtio/vfio_pci.h"
+#include "virtio/vhost_user.h"
+
+#define MAX_WRITE	(1 * MIB)
+#define INIT_TIMEOUT_MS 30000
+#define END_TIMEOUT_MS	5000
+
+struct daemon {
+	const struct options *o;
+	int signals; /* signalfd */
+	int wake;    /* eventfd, see workers_start() */
+	struct fs_dev *dev;
+	struct relay relay;
+	struct fuse_session *session;
+	struct workers *workers;
+	bool unmounted; /* by others */
+};
+
+static int daemon_open_device(struct daemon *d)
+{
+	const struct options *o = d->o;
+	size_t cap = relay_slot_cap(MAX_WRITE);
+	struct fs_dev_params params = {
+		.arena_size = client_arena_size(o->max_threads, cap, cap),
+		.max_request = o->max_threads,
+	};
+	struct virtio_pci_choice choice = { .tag = o->tag, .address = o->pci };
+	struct virtio_transport *t;
+	char why[256] = "";
+	int r;
+
+	r = o->vhost_user ? vhost_user_open(o->vhost_user, why, sizeof(why), &t) :
+			    virtio_pci_open(&choice, why, sizeof(why), &t);
+	if (r == 0)
+		r = fs_dev_start(t, &params, why, sizeof(why), &d->dev);
+	if (r < 0)
+		log_err("%s", why[0] ? why : strerror(-r));
+	return r;
+}
+
+static int daemon_open_window(struct daemon *d)
+{
+	struct dax_params params = {
+		.addr = d->dev->window.addr,
+		.size = d->dev->window.size,
+		.alignment = PAGE_4K,
+		.remote = &client_dax_ops,
+		.remote_ctx = d->relay.client,
+	};
+	int r;
+
+	if (d->o->dax == DAX_NEVER)
+		return 0;
+	if (!params.size) {
+		if (d->o->dax == DAX_ALWAYS) {
+			log_err("dax=always: the device has no DAX window");
+			return -ENODEV;
+		}
+		log_info("the device has no DAX window: all data goes over the virtqueue");
+		return 0;
+	}
+	r = dax_create(&params, &d->relay.dax);
+	if (r < 0)
+		log_err("the DAX window of %llu bytes cannot be used: %s",
+			(unsigned long long)params.size, strerror(-r));
+	return r;
+}
+
+/* Where a queue takes too few segments for our buffers, requests become smaller. */
+static uint32_t daemon_max_write(const struct daemon *d)
+{
+	unsigned int segs = d->dev->request[0].max_segs;
+
+	for (unsigned int i = 1; i < d->dev->num_request; i++)
+		segs = MIN(segs, d->dev->request[i].max_segs);
+	/* In the worst case each page is a segment; both headers and uneven ends take some more. */
+	return segs >= MAX_WRITE / PAGE_4K + 8 ? (uint32_t)MAX_WRITE :
+	       segs > 16			 ? (uint32_t)((segs - 8) * PAGE_4K) :
+						   (uint32_t)PAGE_4K;
+}
+
+static int daemon_start(struct daemon *d, struct fuse_args *args)
+{
+	int r;
+
+	r = mount_check(d->o->mountpoint);
+	if (r == 0)
+		r = daemon_open_device(d);
+	if (r < 0)
+		return r;
+	r = client_create(d->dev, &d->relay.client);
+	if (r == 0)
+		r = daemon_open_window(d);
+	if (r < 0)
+		return r;
+	d->relay.inodes = inode_table_create(d->relay.dax);
+	if (!d->relay.inodes)
+		return -ENOMEM;
+	d->relay.wish.dax = d->relay.dax;
+	d->relay.wish.max_write = daemon_max_write(d);
+
+	d->session = mount_make(args, d->dev->tag[0] ? d->dev->tag : "virtiofs", d->o->mountpoint);
+	if (!d->session)
+		return -EIO;
+	r = workers_start(&d->relay, fuse_session_fd(d->session), d->wake, d->o->max_threads,
+			  relay_slot_cap(MAX_WRITE), &d->workers);
+	if (r < 0)
+		log_err("the threads cannot be started: %s", strerror(-r));
+	return r;
+}
+
+/* Wait until one of ours has something to say; returns the signal that came, 0, or -ETIMEDOUT. */
+static int daemon_wait(struct daemon *d, int timeout_ms)
+{
+	struct pollfd pfd[] = { { .fd = d->signals, .events = POLLIN },
+				{ .fd = d->wake, .events = POLLIN } };
+	struct signalfd_siginfo info;
+	eventfd_t count;
+	int n = poll(pfd, ARRAY_SIZE(pfd), timeout_ms);
+
+	if (n == 0)
+		return -ETIMEDOUT;
+	if (pfd[1].revents)
+		(void)eventfd_read(d->wake, &count);
+	if (n > 0 && pfd[0].revents && read(d->signals, &info, sizeof(info)) == sizeof(info))
+		return (int)info.ssi_signo;
+	return 0;
+}
+
+/* The kernel asks for INIT as soon as it is mounted; only then the mount works. */
+static int daemon_wait_init(struct daemon *d)
+{
+	int r, state;
+
+	while (!(state = atomic_load(&d->relay.init_state))) {
+		r = daemon_wait(d, INIT_TIMEOUT_MS);
+		if (r == -ETIMEDOUT || workers_ended(d->workers)) {
+			log_err("the host does not answer FUSE_INIT");
+			return -ETIMEDOUT;
+		}
+		if (r == SIGTERM || r == SIGINT)
+			return -EINTR;
+	}
+	if (state < 0)
+		log_err("the host does not agree on the FUSE protocol: %s", strerror(-state));
+	return MIN(state, 0);
+}
+
+static void daemon_write_stats(const struct daemon *d)
+{
+	_cleanup_free_ char *tmp = NULL;
+	char line[1024];
+	FILE *f;
+
+	counter_dump(line, sizeof(line));
+	log_dbg("stats: %s", line);
+	if (!d->o->stats || asprintf(&tmp, "%s.new", d->o->stats) < 0)
+		return;
+	/* Renamed when complete: a reader sees one whole state. */
+	f = fopen(tmp, "we");
+	if (f && fprintf(f, "%s\n", line) > 0 && fclose(f) == 0 && rename(tmp, d->o->stats) == 0)
+		return;
+	log_warn("counters cannot be written to %s: %m", d->o->stats);
+}
+
+static void daemon_serve(struct daemon *d)
+{
+	while (!workers_ended(d->workers)) {
+		int sig = daemon_wait(d, -1);
+
+		if (sig == SIGUSR1)
+			daemon_write_stats(d);
+		if (sig == SIGTERM || sig == SIGINT || sig == SIGHUP)
+			return;
+	}
+	d->unmounted = true;
+}
+
+/* Unmount, while the workers still serve what the kernel writes back. */
+static void daemon_unmount(struct daemon *d)
+{
+	if (d->unmounted || fs_dev_broken(d->dev)) {
+		fuse_session_unmount(d->session);
+		return;
+	}
+	if (umount2(d->o->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		log_dbg("unmounting %s: %m", d->o->mountpoint);
+	for (int waited = 0; waited < END_TIMEOUT_MS && !workers_ended(d->workers); waited += 100)
+		if (daemon_wait(d, 100) == SIGTERM)
+			break;
+	if (!workers_ended(d->workers))
+		log_warn("%s is still in use: its users get errors from now on",
+			 d->o->mountpoint);
+}
+
+static void *daemon_watchdog(void *arg)
+{
+	struct daemon *d = arg;
+	struct timespec ts = { .tv_sec = END_TIMEOUT_MS / 1000 };
+
+	/* Ends early only by pthread_cancel(): then all went well. */
+	(void)nanosleep(&ts, NULL);
+	log_warn("the host does not answer: requests are given up");
+	fs_dev_break(d->dev, -ENOTCONN);
+	return NULL;
+}
+
+/* Whatever was started is ended, in the reverse order. */
+static void daemon_end(struct daemon *d)
+{
+	pthread_t watchdog;
+	bool watched = false;
+
+	if (d->session && d->workers)
+		daemon_unmount(d);
+	if (d->dev)
+		watched = pthread_create(&watchdog, NULL, daemon_watchdog, d) == 0;
+	workers_stop(d->workers);
+	if (d->session) {
+		fuse_session_unmount(d->session);
+		fuse_session_destroy(d->session);
+	}
+	inode_table_destroy(d->relay.inodes);
+	dax_destroy(d->relay.dax);
+	if (atomic_load(&d->relay.init_state) == 1 && !fs_dev_broken(d->dev))
+		(void)client_destroy_session(d->relay.client);
+	if (watched) {
+		(void)pthread_cancel(watchdog);
+		(void)pthread_join(watchdog, NULL);
+	}
+	client_destroy(d->relay.client);
+	fs_dev_stop(d->dev);
+	daemon_write_stats(d);
+	close_keep_errno(d->signals);
+	close_keep_errno(d->wake);
+}
+
+static int daemon_prepare(struct daemon *d)
+{
+	sigset_t set;
+	int r;
+
+	r = guard_init();
+	if (r == 0)
+		r = workers_prepare();
+	/* Blocked before any thread is made, so that only our descriptor sees them. */
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGUSR1);
+	(void)sigaddset(&set, SIGUSR2);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	(void)sigdelset(&set, SIGUSR2);
+	(void)signal(SIGPIPE, SIG_IGN);
+	d->signals = signalfd(-1, &set, SFD_CLOEXEC);
+	d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r == 0 && (d->signals < 0 || d->wake < 0))
+		r = -errno;
+	return r;
+}
+
+static void daemon_detach(int ready)
+{
+	static const char ok = EXIT_OK;
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	log_to_syslog();
+	(void)chdir("/");
+	for (int fd = 0; null >= 0 && fd < 3; fd++)
+		(void)dup2(null, fd);
+	(void)write(ready, &ok, 1);
+}
+
+int daemon_run(const struct options *o, struct fuse_args *args, int ready)
+{
+	struct daemon d = { .o = o, .signals = -1, .wake = -1 };
+	int r, status = EXIT_OK;
+
+	r = daemon_prepare(&d);
+	if (r < 0)
+		log_err("cannot start: %s", strerror(-r));
+	if (r == 0)
+		r = daemon_start(&d, args);
+	if (r == 0)
+		r = daemon_wait_init(&d);
+	if (r < 0) {
+		status = EXIT_MOUNT;
+	} else {
+		if (ready >= 0)
+			daemon_detach(ready);
+		log_dbg("mounted %s", o->mountpoint);
+		daemon_serve(&d);
+		if (fs_dev_broken(d.dev))
+			status = EXIT_SYSTEM;
+	}
+	daemon_end(&d);
+	return status;
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// The command line of vfsdaxfuse.
+
+#define FUSE_USE_VERSION 35
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "daemon/options.h"
+
+enum {
+	KEY_DAX,
+	KEY_DAX_VALUE,
+};
+
+#define OPT(t, m, v) { t, offsetof(struct options, m), v }
+
+static const struct fuse_opt option_list[] = {
+	OPT("-f", foreground, 1),
+	OPT("--foreground", foreground, 1),
+	OPT("-d", debug, 1),
+	OPT("--debug", debug, 1),
+	OPT("debug", debug, 1),
+	OPT("-h", help, 1),
+	OPT("--help", help, 1),
+	OPT("-V", version, 1),
+	OPT("--version", version, 1),
+	OPT("--vhost-user=%s", vhost_user, 0),
+	OPT("--pci=%s", pci, 0),
+	OPT("stats=%s", stats, 0),
+	OPT("max_threads=%u", max_threads, 0),
+	FUSE_OPT_KEY("dax=", KEY_DAX_VALUE),
+	FUSE_OPT_KEY("dax", KEY_DAX),
+	FUSE_OPT_END,
+};
+
+const char *options_usage(void)
+{
+	return "usage: vfsdaxfuse [options] [TAG] MOUNTPOINT\n"
+	       "\n"
+	       "Mounts the directory that a virtio-fs device shares, with file data through the\n"
+	       "device's DAX window. TAG names the device; without it there must be only one.\n"
+	       "\n"
+	       "    -f, --foreground        stay in the foreground\n"
+	       "    -d, --debug             say what happens; implies -f\n"
+	       "    -h, --help              print this help\n"
+	       "    -V, --version           print the version\n"
+	       "    --pci=ADDRESS           the PCI address of the device\n"
+	       "    --vhost-user=SOCKET     use a vhost-user back end on this machine, no VM\n"
+	       "    -o OPTION[,OPTION...]   mount options:\n"
+	       "        dax=always          fail when there is no window\n"
+	       "        dax=never           do not use the window\n"
+	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
+	       "        stats=FILE          write counters to FILE on SIGUSR1 and at the end\n"
+	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in mount.fuse3(8)\n";
+}
+
+static int option_dax(struct options *o, const char *value)
+{
+	if (!strcmp(value, "always"))
+		o->dax = DAX_ALWAYS;
+	else if (!strcmp(value, "never"))
+		o->dax = DAX_NEVER;
+	else {
+		log_err("dax=%s: it is always or never", value);
+		return -1;
+	}
+	return 0;
+}
+
+static int option_proc(void *data, const char *arg, int key, struct fuse_args *out)
+{
+	struct options *o = data;
+
+	switch (key) {
+	case KEY_DAX:
+		return option_dax(o, "always");
+	case KEY_DAX_VALUE:
+		return option_dax(o, arg + strlen("dax="));
+	case FUSE_OPT_KEY_NONOPT:
+		if (!o->mountpoint) {
+			o->mountpoint = strdup(arg);
+			return o->mountpoint ? 0 : -1;
+		}
+		if (!o->tag) {
+			o->tag = o->mountpoint;
+			o->mountpoint = strdup(arg);
+			return o->mountpoint ? 0 : -1;
+		}
+		log_err("too many arguments: %s", arg);
+		return -1;
+	default:
+		return 1;
+	}
+}
+
+int options_parse(struct fuse_args *args, struct options *ret)
+{
+	char *absolute;
+
+	*ret = (struct options){ .max_threads = OPTIONS_THREADS_DEFAULT };
+	if (fuse_opt_parse(args, ret, option_list, option_proc) < 0)
+		return -EINVAL;
+	if (ret->help || ret->version)
+		return 0;
+	if (ret->debug)
+		ret->foreground = 1;
+	if (!ret->mountpoint) {
+		log_err("no mountpoint; see vfsdaxfuse --help");
+		return -EINVAL;
+	}
+	if (ret->max_threads < 1 || ret->max_threads > OPTIONS_THREADS_MAX) {
+		log_err("max_threads=%u: it is 1 to %u", ret->max_threads, OPTIONS_THREADS_MAX);
+		return -EINVAL;
+	}
+	if (ret->vhost_user && ret->pci) {
+		log_err("--vhost-user and --pci exclude each other");
+		return -EINVAL;
+	}
+	absolute = realpath(ret->mountpoint, NULL);
+	if (!absolute) {
+		log_err("mountpoint %s: %m", ret->mountpoint);
+		return -EINVAL;
+	}
+	free(ret->mountpoint);
+	ret->mountpoint = absolute;
+	return 0;
+}
+
+void options_free(struct options *o)
+{
+	free(o->tag);
+	free(o->mountpoint);
+	free(o->vhost_user);
+	free(o->pci);
+	free(o->stats);
+	*o = (struct options){ 0 };
+}

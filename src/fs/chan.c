@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// The kernel's side: requests from /dev/fuse and replies to it.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "fs/chan.h"
+#include "wire/fuse_proto.h"
+
+int chan_clone(int fd)
+{
+	_cleanup_close_ int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	uint32_t master = (uint32_t)fd;
+
+	if (clone < 0 || ioctl(clone, FUSE_DEV_IOC_CLONE, &master) < 0)
+		return -errno;
+	return steal_fd(&clone);
+}
+
+int chan_read(int fd, void *buf, size_t size)
+{
+	ssize_t n = read(fd, buf, size);
+
+	if (n < 0) {
+		/* ENOENT: the request was interrupted before we took it */
+		if (errno == EINTR || errno == EAGAIN || errno == ENOENT)
+			return 0;
+		return -errno;
+	}
+	return n < (ssize_t)sizeof(struct fuse_in_header) ? -EIO : (int)n;
+}
+
+void chan_reply_error(int fd, uint64_t unique, int error)
+{
+	struct fuse_out_header h = { .len = sizeof(h), .error = error, .unique = unique };
+
+	if (write(fd, &h, sizeof(h)) < 0 && errno != ENOENT)
+		log_dbg("error reply to the kernel: %m");
+}
+
+void chan_reply(int fd, uint64_t unique, const void *rep, size_t len)
+{
+	if (write(fd, rep, len) >= 0 || errno == ENOENT)
+		return;
+	log_warn_ratelimited("the kernel does not take a reply of %zu bytes: %m", len);
+	chan_reply_error(fd, unique, -EIO);
+}

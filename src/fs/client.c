@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+// Requests to the host: buffers that the device reaches, and one exchange.
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/counter.h"
+#include "base/log.h"
+#include "client_priv.h"
+
+#define POOL_SLOTS 6u
+
+static size_t slot_bytes(size_t req_cap, size_t rep_cap)
+{
+	size_t pages = (req_cap + rep_cap) / PAGE_4K + 4;
+
+	return align_up(req_cap, PAGE_4K) + align_up(rep_cap, PAGE_4K) +
+	       align_up(pages * sizeof(struct vring_desc), PAGE_4K);
+}
+
+size_t client_arena_size(unsigned int nslots, size_t req_cap, size_t rep_cap)
+{
+	return nslots * slot_bytes(req_cap, rep_cap) +
+	       POOL_SLOTS * slot_bytes(CLIENT_OWN_CAP, CLIENT_OWN_CAP);
+}
+
+int client_slot_create(struct client *c, size_t req_cap, size_t rep_cap, struct client_slot **ret)
+{
+	struct dma_arena *a = c->dev->arena;
+	struct client_slot *s = calloc(1, sizeof(*s));
+	/* Every page may be a segment of its own, and neither buffer need begin on one. */
+	unsigned int max = (unsigned int)((req_cap + rep_cap) / PAGE_4K + 4);
+
+	if (!s)
+		return -ENOMEM;
+	s->req = dma_alloc(a, req_cap, PAGE_4K);
+	s->rep = dma_alloc(a, rep_cap, PAGE_4K);
+	s->vreq.table = dma_alloc(a, max * sizeof(struct vring_desc), PAGE_4K);
+	s->segs = calloc(max, sizeof(*s->segs));
+	if (!s->req || !s->rep || !s->vreq.table || !s->segs) {
+		client_slot_destroy(s);
+		return -ENOMEM;
+	}
+	s->req_cap = req_cap;
+	s->rep_cap = rep_cap;
+	s->max_segs = max;
+	s->vreq.table_iova = dma_iova(a, s->vreq.table);
+	/* An indirect table must be contiguous for the device: only its first run counts. */
+	s->vreq.table_max = max;
+	for (unsigned int n = 1; n < max; n++) {
+		struct dma_seg seg;
+
+		if (dma_segments(a, s->vreq.table, (n + 1) * sizeof(struct vring_desc), &seg, 1) <
+		    0) {
+			s->vreq.table_max = n;
+			break;
+		}
+	}
+	*ret = s;
+	return 0;
+}
+
+void client_slot_destroy(struct client_slot *s)
+{
+	if (!s)
+		return;
+	free(s->segs);
+	free(s);
+}
+
+int client_create(struct fs_dev *dev, struct client **ret)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	int r = c ? 0 : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	c->dev = dev;
+	(void)pthread_mutex_init(&c->lock, NULL);
+	(void)pthread_cond_init(&c->freed, NULL);
+	for (unsigned int i = 0; r == 0 && i < POOL_SLOTS; i++) {
+		struct client_slot *s;
+
+		r = client_slot_create(c, CLIENT_OWN_CAP, CLIENT_OWN_CAP, &s);
+		if (r == 0) {
+			s->next = c->pool;
+			c->pool = s;
+		}
+	}
+	if (r < 0) {
+		client_destroy(c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+void client_destroy(struct client *c)
+{
+	if (!c)
+		return;
+	while (c->pool) {
+		struct client_slot *s = c->pool;
+
+		c->pool = s->next;
+		client_slot_destroy(s);
+	}
+	(void)pthread_mutex_destroy(&c->lock);
+	(void)pthread_cond_destroy(&c->freed);
+	free(c);
+}
+
+struct client_slot *client_pool_get(struct client *c)
+{
+	struct client_slot *s;
+
+	scoped_lock(&c->lock);
+	while (!c->pool)
+		(void)pthread_cond_wait(&c->freed, &c->lock);
+	s = c->pool;
+	c->pool = s->next;
+	return s;
+}
+
+void client_pool_put(struct client *c, struct client_slot *s)
+{
+	scoped_lock(&c->lock);
+	s->next = c->pool;
+	c->pool = s;
+	(void)pthread_cond_signal(&c->freed);
+}
+
+/* Is it a reply to that request? What the host writes is copied once and only the copy is used. */
+static int client_check_reply(struct client_slot *slot, uint64_t unique, uint32_t used)
+{
+	struct fuse_out_header out;
+
+	if (used < sizeof(out))
+		return -EIO;
+	memcpy(&out, slot->rep, sizeof(out));
+	if (out.len < sizeof(out) || out.len > used || out.unique != unique || out.error > 0 ||
+	    out.error <= -4096 || (out.error && out.len != sizeof(out)))
+		return -EIO;
+	return (int)out.len;
+}
+
+int client_exchange(struct client *c, struct client_slot *slot, int queue, size_t req_len,
+		    size_t rep_len)
+{
+	struct fs_dev *dev = c->dev;
+	struct virtq *q = queue < 0 ? &dev->hiprio :
+				      &dev->request[(unsigned int)queue % dev->num_request];
+	uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->req)->unique;
+	uint32_t used = 0;
+	int n_out, n_in = 0, r;
+
+	n_out = dma_segments(dev->arena, slot->req, req_len, slot->segs, slot->max_segs);
+	if (n_out > 0 && rep_len)
+		n_in = dma_segments(dev->arena, slot->rep, rep_len, slot->segs + n_out,
+				    slot->max_segs - (unsigned int)n_out);
+	if (n_out < 0 || n_in < 0)
+		return -E2BIG;
+	counter_add(COUNTER_virtqueue_requests, 1);
+	r = virtq_submit(q, &slot->vreq, slot->segs, (unsigned int)n_out, slot->segs + n_out,
+			 (unsigned int)n_in);
+	if (r == 0)
+		r = virtq_wait(q, &slot->vreq, &used);
+	if (r == 0 && rep_len) {
+		r = client_check_reply(slot, unique, used);
+		if (r < 0)
+			fs_dev_break(dev, r);
+	}
+	if (r < 0)
+		counter_add(COUNTER_errors, 1);
+	return r;
+}

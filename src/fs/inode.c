@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MIT
+// What the daemon knows of files: their size, their use, their part of the window.
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "fs/inode.h"
+
+#define SHARDS	      16u
+#define BUCKETS_FIRST 64u
+
+struct inode_shard {
+	pthread_mutex_t lock;
+	struct inode **bucket;
+	size_t nbuckets; /* a power of two */
+	size_t count;
+};
+
+struct inode_table {
+	struct dax *dax;
+	struct inode_shard shard[SHARDS];
+};
+
+static _Atomic uint64_t size_epoch = 1;
+
+/* Spread the host's numbers, which may be small or addresses (splitmix64's finish). */
+static uint64_t node_hash(uint64_t v)
+{
+	v = (v ^ v >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	v = (v ^ v >> 27) * UINT64_C(0x94d049bb133111eb);
+	return v ^ v >> 31;
+}
+
+static struct inode_shard *shard_of(struct inode_table *t, uint64_t nodeid)
+{
+	return &t->shard[node_hash(nodeid) % SHARDS];
+}
+
+/* Where the pointer to the entry stands, or would be put. */
+static struct inode **slot_locked(struct inode_shard *s, uint64_t nodeid)
+{
+	struct inode **p = &s->bucket[(node_hash(nodeid) / SHARDS) & (s->nbuckets - 1)];
+
+	while (*p && (*p)->nodeid != nodeid)
+		p = &(*p)->next;
+	return p;
+}
+
+struct inode_table *inode_table_create(struct dax *dax)
+{
+	struct inode_table *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->dax = dax;
+	for (unsigned int i = 0; i < SHARDS; i++) {
+		struct inode_shard *s = &t->shard[i];
+
+		(void)pthread_mutex_init(&s->lock, NULL);
+		s->bucket = calloc(BUCKETS_FIRST, sizeof(struct inode *));
+		s->nbuckets = s->bucket ? BUCKETS_FIRST : 0;
+		if (!s->bucket) {
+			inode_table_destroy(t);
+			return NULL;
+		}
+	}
+	return t;
+}
+
+static void inode_free(struct inode *i)
+{
+	dax_inode_destroy(i->dax);
+	(void)pthread_rwlock_destroy(&i->io);
+	(void)pthread_mutex_destroy(&i->lock);
+	free(i);
+}
+
+void inode_table_destroy(struct inode_table *t)
+{
+	if (!t)
+		return;
+	for (unsigned int i = 0; i < SHARDS; i++) {
+		struct inode_shard *s = &t->shard[i];
+
+		for (size_t b = 0; b < s->nbuckets; b++) {
+			while (s->bucket[b]) {
+				struct inode *inode = s->bucket[b];
+
+				s->bucket[b] = inode->next;
+				inode_free(inode);
+			}
+		}
+		free(s->bucket);
+		(void)pthread_mutex_destroy(&s->lock);
+	}
+	free(t);
+}
+
+/* Twice the buckets when they are full; failing leaves longer chains, nothing worse. */
+static void shard_grow_locked(struct inode_shard *s)
+{
+	struct inode_shard bigger = { .nbuckets = s->nbuckets * 2 };
+
+	if (s->count < s->nbuckets)
+		return;
+	bigger.bucket = calloc(bigger.nbuckets, sizeof(struct inode *));
+	if (!bigger.bucket)
+		return;
+	for (size_t b = 0; b < s->nbuckets; b++) {
+		while (s->bucket[b]) {
+			struct inode *i = s->bucket[b], **to;
+
+			s->bucket[b] = i->next;
+			i->next = NULL;
+			to = slot_locked(&bigger, i->nodeid);
+			*to = i;
+		}
+	}
+	free(s->bucket);
+	s->bucket = bigger.bucket;
+	s->nbuckets = bigger.nbuckets;
+}
+
+static struct inode *inode_create(struct inode_table *t, uint64_t nodeid)
+{
+	struct inode *i = calloc(1, sizeof(*i));
+	pthread_rwlockattr_t attr;
+
+	if (!i)
+		return NULL;
+	if (t->dax) {
+		i->dax = dax_inode_create(t->dax, nodeid);
+		if (!i->dax) {
+			free(i);
+			return NULL;
+		}
+	}
+	i->nodeid = nodeid;
+	/* A truncation must not wait for ever behind a stream of readers. */
+	(void)pthread_rwlockattr_init(&attr);
+	(void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	(void)pthread_rwlock_init(&i->io, &attr);
+	(void)pthread_rwlockattr_destroy(&attr);
+	(void)pthread_mutex_init(&i->lock, NULL);
+	return i;
+}
+
+struct inode *inode_opened(struct inode_table *t, uint64_t nodeid)
+{
+	struct inode_shard *s = shard_of(t, nodeid);
+	struct inode **p;
+
+	scoped_lock(&s->lock);
+	p = slot_locked(s, nodeid);
+	if (!*p) {
+		*p = inode_create(t, nodeid);
+		if (!*p)
+			return NULL;
+		s->count++;
+	}
+	(*p)->opens++;
+	(*p)->refs++;
+	(*p)->forgotten = false;
+	{
+		struct inode *i = *p;
+
+		shard_grow_locked(s);
+		return i;
+	}
+}
+
+struct inode *inode_get(struct inode_table *t, uint64_t nodeid)
+{
+	struct inode_shard *s = shard_of(t, nodeid);
+	struct inode *i;
+
+	scoped_lock(&s->lock);
+	i = *slot_locked(s, nodeid);
+	if (i)
+		i->refs++;
+	return i;
+}
+
+/* Take an entry out that nobody needs any more; returns it to be freed without the lock. */
+static struct inode *inode_unused_locked(struct inode_shard *s, uint64_t nodeid)
+{
+	struct inode **p = slot_locked(s, nodeid), *i = *p;
+
+	if (!i || !i->forgotten || i->refs || i->opens)
+		return NULL;
+	*p = i->next;
+	s->count--;
+	return i;
+}
+
+void inode_put(struct inode_table *t, struct inode *i)
+{
+	struct inode_shard *s;
+	struct inode *gone;
+
+	if (!i)
+		return;
+	s = shard_of(t, i->nodeid);
+	(void)pthread_mutex_lock(&s->lock);
+	i->refs--;
+	gone = inode_unused_locked(s, i->nodeid);
+	(void)pthread_mutex_unlock(&s->lock);
+	if (gone)
+		inode_free(gone);
+}
+
+void inode_released(struct inode_table *t, uint64_t nodeid)
+{
+	struct inode_shard *s = shard_of(t, nodeid);
+	struct inode *i, *gone = NULL;
+
+	(void)pthread_mutex_lock(&s->lock);
+	i = *slot_locked(s, nodeid);
+	if (i && i->opens) {
+		i->opens--;
+		gone = inode_unused_locked(s, nodeid);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	if (gone)
+		inode_free(gone);
+}
+
+void inode_forget(struct inode_table *t, uint64_t nodeid)
+{
+	struct inode_shard *s = shard_of(t, nodeid);
+	struct inode *i, *gone = NULL;
+
+	(void)pthread_mutex_lock(&s->lock);
+	i = *slot_locked(s, nodeid);
+	if (i) {
+		i->forgotten = true;
+		gone = inode_unused_locked(s, nodeid);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	if (gone)
+		inode_free(gone);
+}
+
+uint64_t inode_epoch(void)
+{
+	return atomic_load(&size_epoch);
+}
+
+void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
+{
+	bool shrunk;
+
+	(void)pthread_mutex_lock(&i->lock);
+	if (i->epoch > asked) {
+		(void)pthread_mutex_unlock(&i->lock);
+		return;
+	}
+	shrunk = i->size_known && size < i->size;
+	i->size = size;
+	i->size_known = true;
+	i->size_wanted = false;
+	(void)pthread_mutex_unlock(&i->lock);
+	if (shrunk && i->dax) {
+		(void)pthread_rwlock_wrlock(&i->io);
+		dax_drop(i->dax, FOFF(align_down(size, PAGE_4K)));
+		(void)pthread_rwlock_unlock(&i->io);
+	}
+}
+
+void inode_size_changed(struct inode *i, uint64_t size)
+{
+	scoped_lock(&i->lock);
+	i->size = size;
+	i->size_known = true;
+	i->size_wanted = false;
+	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
+}
+
+void inode_size_grown(struct inode *i, uint64_t end)
+{
+	scoped_lock(&i->lock);
+	if (!i->size_known || end <= i->size)
+		return;
+	i->size = end;
+	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
+}
+
+void inode_size_unknown(struct inode *i)
+{
+	scoped_lock(&i->lock);
+	i->size_known = false;
+	i->size_wanted = true;
+	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+// OPEN, CREATE and RELEASE: the inode table follows, and the kernel's cache is chosen.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "relay_priv.h"
+
+/* Let data of a file that we serve from the window be cached once, on the host. */
+static void choose_cache(const struct relay *r, struct fuse_open_out *out)
+{
+	if (!r->direct_io)
+		return;
+	out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+	out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
+}
+
+/* A file is open: what was known of it before may be old. */
+static void opened(struct inode *i)
+{
+	scoped_lock(&i->lock);
+	i->size_known = false;
+	i->privs_gone = false;
+}
+
+/* The reply's fuse_open_out, at @off of the payload, to be changed in place; or NULL. */
+static struct fuse_open_out *open_out(struct relay_req *q, const struct relay_rep *rep, size_t off)
+{
+	if (rep->error || !range_ok(off, sizeof(struct fuse_open_out), rep->len))
+		return NULL;
+	return (struct fuse_open_out *)(void *)((char *)relay_payload(q) + off);
+}
+
+/* OPEN with O_TRUNC takes all data away: nothing may be mapped meanwhile. */
+static int exchange_truncating(struct relay_req *q, struct relay_rep *rep)
+{
+	struct inode *i = inode_get(q->r->inodes, q->h->nodeid);
+	int r;
+
+	if (!i)
+		return relay_exchange(q, rep);
+	(void)pthread_rwlock_wrlock(&i->io);
+	dax_drop(i->dax, FOFF(0));
+	r = relay_exchange(q, rep);
+	if (r == 0 && rep->error == 0)
+		inode_size_changed(i, 0);
+	(void)pthread_rwlock_unlock(&i->io);
+	inode_put(q->r->inodes, i);
+	return r;
+}
+
+void relay_open(struct relay_req *q)
+{
+	const struct fuse_open_in *in = q->p.arg;
+	struct fuse_open_out *out;
+	struct relay_rep rep;
+	struct inode *i;
+	int r;
+
+	if (q->r->dax && in->flags & O_TRUNC)
+		r = exchange_truncating(q, &rep);
+	else
+		r = relay_exchange(q, &rep);
+	if (r < 0) {
+		relay_answer(q, r, 0);
+		return;
+	}
+	out = open_out(q, &rep, 0);
+	if (out && q->r->dax) {
+		i = inode_opened(q->r->inodes, q->h->nodeid);
+		if (i) {
+			opened(i);
+			choose_cache(q->r, out);
+			inode_put(q->r->inodes, i);
+		}
+	}
+	relay_pass(q);
+}
+
+void relay_create(struct relay_req *q)
+{
+	struct fuse_entry_out entry;
+	struct fuse_open_out *out;
+	uint64_t asked = inode_epoch();
+	struct relay_rep rep;
+	struct inode *i;
+	int r;
+
+	r = relay_exchange(q, &rep);
+	if (r < 0) {
+		relay_answer(q, r, 0);
+		return;
+	}
+	out = open_out(q, &rep, sizeof(entry));
+	if (out && q->r->dax) {
+		memcpy(&entry, rep.payload, sizeof(entry));
+		i = S_ISREG(entry.attr.mode) ? inode_opened(q->r->inodes, entry.nodeid) : NULL;
+		if (i) {
+			opened(i);
+			/* Another may have made it before, and O_TRUNC emptied it: drop follows. */
+			(void)pthread_rwlock_wrlock(&i->io);
+			dax_drop(i->dax, FOFF(align_down(entry.attr.size, PAGE_4K)));
+			(void)pthread_rwlock_unlock(&i->io);
+			inode_learn_size(i, entry.attr.size, asked);
+			choose_cache(q->r, out);
+			inode_put(q->r->inodes, i);
+		}
+	}
+	relay_pass(q);
+}
+
+void relay_release(struct relay_req *q)
+{
+	relay_settle_times(q->r, q->h->nodeid);
+	(void)relay_forward(q, NULL);
+	if (q->r->dax)
+		inode_released(q->r->inodes, q->h->nodeid);
+}

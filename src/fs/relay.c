@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+// Which request goes where: the way of each opcode.
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/counter.h"
+#include "base/log.h"
+#include "fs/chan.h"
+#include "relay_priv.h"
+
+/* Opcodes that this project does not know get room for this much of a reply. */
+#define UNKNOWN_REPLY (64 * KIB)
+
+size_t relay_slot_cap(size_t max_write)
+{
+	/* A page for headers, and one more, because the kernel asks for a little more than it uses. */
+	return max_write + 2 * PAGE_4K;
+}
+
+static struct fuse_out_header *rep_header(struct relay_req *q)
+{
+	return (struct fuse_out_header *)(void *)q->w->slot->rep;
+}
+
+void *relay_payload(struct relay_req *q)
+{
+	return rep_header(q) + 1;
+}
+
+void relay_answer(struct relay_req *q, int error, size_t len)
+{
+	struct fuse_out_header *h = rep_header(q);
+
+	if (error) {
+		chan_reply_error(q->w->fd, q->h->unique, error);
+		return;
+	}
+	*h = (struct fuse_out_header){ .len = (uint32_t)(sizeof(*h) + len),
+				       .unique = q->h->unique };
+	chan_reply(q->w->fd, q->h->unique, h, sizeof(*h) + len);
+}
+
+int relay_exchange(struct relay_req *q, struct relay_rep *ret)
+{
+	const struct fuse_out_header *h = rep_header(q);
+	int r = client_exchange(q->r->client, q->w->slot, q->w->queue, q->len, q->rep_cap);
+
+	if (r < 0)
+		return r;
+	/* The length that was checked is kept: the host can still write to the header. */
+	q->rep_len = (size_t)r;
+	*ret = (struct relay_rep){ .error = h->error, .payload = h + 1,
+				   .len = (size_t)r - sizeof(*h) };
+	return 0;
+}
+
+void relay_pass(struct relay_req *q)
+{
+	chan_reply(q->w->fd, q->h->unique, rep_header(q), q->rep_len);
+}
+
+int relay_forward(struct relay_req *q, struct relay_rep *ret)
+{
+	struct relay_rep rep;
+	int r = relay_exchange(q, &rep);
+
+	if (r < 0) {
+		relay_answer(q, r, 0);
+		return r;
+	}
+	relay_pass(q);
+	if (ret)
+		*ret = rep;
+	return rep.error;
+}
+
+static void relay_init(struct relay_req *q)
+{
+	struct relay *r = q->r;
+	struct fuse_init_in to_host;
+	struct fuse_init_out host = { 0 }, to_kernel;
+	const void *arg = q->h + 1;
+	size_t arg_len = q->len - sizeof(*q->h), out_len;
+	int e;
+
+	e = fuse_init_to_host(arg, arg_len, &r->wish, &to_host);
+	if (e == 0)
+		e = client_init(r->client, &to_host, &host, &out_len);
+	if (e == 0)
+		e = fuse_init_to_kernel(arg, arg_len, &host, out_len, &r->wish, &to_kernel,
+					&r->agreed);
+	if (e == 0) {
+		r->direct_io = r->dax && r->agreed.kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
+		memcpy(relay_payload(q), &to_kernel, sizeof(to_kernel));
+		log_dbg("FUSE 7.%u, max_write %u, flags: kernel 0x%llx, host 0x%llx",
+			r->agreed.minor, r->agreed.max_write,
+			(unsigned long long)r->agreed.kernel_flags,
+			(unsigned long long)r->agreed.host_flags);
+	}
+	relay_answer(q, e, sizeof(to_kernel));
+	atomic_store(&r->init_state, e < 0 ? e : 1);
+}
+
+/* Requests of which the kernel wants no reply; their buffer is free again when they are done. */
+static void relay_hiprio(struct relay_req *q)
+{
+	(void)client_exchange(q->r->client, q->w->slot, CLIENT_HIPRIO, q->len, 0);
+}
+
+static void relay_forget(struct relay_req *q)
+{
+	const struct fuse_batch_forget_in *in = q->p.arg;
+	const struct fuse_forget_one *one = q->p.rest;
+
+	/* The mappings go first: the host may give the number to another file. */
+	if (q->h->opcode == FUSE_FORGET)
+		inode_forget(q->r->inodes, q->h->nodeid);
+	else
+		for (uint32_t i = 0; i < in->count; i++)
+			inode_forget(q->r->inodes, one[i].nodeid);
+	relay_hiprio(q);
+}
+
+typedef void (*relay_fn)(struct relay_req *q);
+
+static const relay_fn relay_fns[FUSE_OP_MAX] = {
+	[FUSE_INIT] = relay_init,
+	[FUSE_FORGET] = relay_forget,
+	[FUSE_BATCH_FORGET] = relay_forget,
+	[FUSE_INTERRUPT] = relay_hiprio,
+	[FUSE_READ] = relay_read,
+	[FUSE_WRITE] = relay_write,
+	[FUSE_OPEN] = relay_open,
+	[FUSE_CREATE] = relay_create,
+	[FUSE_TMPFILE] = relay_create,
+	[FUSE_RELEASE] = relay_release,
+	[FUSE_SETATTR] = relay_setattr,
+	[FUSE_SETXATTR] = relay_setxattr,
+	[FUSE_FALLOCATE] = relay_fallocate,
+	[FUSE_COPY_FILE_RANGE] = relay_copy_file_range,
+	[FUSE_GETATTR] = relay_attr,
+	[FUSE_STATX] = relay_attr,
+	[FUSE_LOOKUP] = relay_entry,
+	[FUSE_LINK] = relay_entry,
+	[FUSE_FLUSH] = relay_flush,
+	[FUSE_FSYNC] = relay_flush,
+};
+
+void relay_handle(struct relay_worker *w, size_t len)
+{
+	struct relay_req q = {
+		.w = w,
+		.r = w->relay,
+		.h = (const struct fuse_in_header *)(const void *)w->slot->req,
+		.len = len,
+	};
+	relay_fn fn = NULL;
+
+	counter_add(COUNTER_kernel_requests, 1);
+	q.parsed = fuse_req_parse(w->slot->req, len, len, &q.p) == 0;
+	if (q.parsed) {
+		q.rep_cap = fuse_req_reply_size(&q.p, w->slot->rep_cap - sizeof(*rep_header(&q)));
+		fn = relay_fns[q.h->opcode];
+	} else {
+		/* Not understood is no reason not to forward it. */
+		q.rep_cap = MIN(w->slot->rep_cap, (size_t)UNKNOWN_REPLY);
+	}
+	if (fn)
+		fn(&q);
+	else
+		(void)relay_forward(&q, NULL);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the relay share. */
+#pragma once
+
+#include "fs/relay.h"
+
+/* One request on its way. */
+struct relay_req {
+	struct relay_worker *w;
+	struct relay *r;
+	const struct fuse_in_header *h;
+	size_t len;	     /* of the request */
+	size_t rep_cap;	     /* what the reply may have */
+	size_t rep_len;	     /* of the host's reply, once it is there */
+	struct fuse_req p;   /* valid when parsed */
+	bool parsed;
+};
+
+/* What the host said. */
+struct relay_rep {
+	int error;	     /* 0, or the negative errno in the header */
+	const void *payload; /* behind the header */
+	size_t len;	     /* of the payload */
+};
+
+/*
+ * relay_exchange() - send the request to the host. Returns 0 and the reply, or a negative errno: then
+ * there is no reply, and the kernel must be given that error.
+ */
+int relay_exchange(struct relay_req *q, struct relay_rep *ret);
+
+/* relay_pass() - give the host's reply to the kernel as it is. */
+void relay_pass(struct relay_req *q);
+
+/* relay_answer() - reply with @error, or with @len bytes at slot->rep behind the header. */
+void relay_answer(struct relay_req *q, int error, size_t len);
+
+/* relay_payload() - where the payload of a reply of ours is put. */
+void *relay_payload(struct relay_req *q);
+
+/* relay_forward() - exchange and pass, or the error. Returns 0 when the host answered without error. */
+int relay_forward(struct relay_req *q, struct relay_rep *ret);
+
+/* data.c */
+void relay_read(struct relay_req *q);
+void relay_write(struct relay_req *q);
+
+/* open.c */
+void relay_open(struct relay_req *q);
+void relay_create(struct relay_req *q);
+void relay_release(struct relay_req *q);
+
+/* size.c: what changes a file's size or data, and what tells of it. */
+void relay_setattr(struct relay_req *q);
+void relay_fallocate(struct relay_req *q);
+void relay_copy_file_range(struct relay_req *q);
+void relay_attr(struct relay_req *q);	 /* GETATTR, STATX */
+void relay_entry(struct relay_req *q);	 /* replies with a fuse_entry_out */
+void relay_flush(struct relay_req *q);	 /* FLUSH, FSYNC */
+void relay_setxattr(struct relay_req *q);
+
+/* relay_note_mode() - attributes that show set-id bits: the next write must drop them. */
+void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr,
+		     uint64_t asked);
+
+/* relay_settle_times() - give a file written through the window its mtime, before that is asked. */
+void relay_settle_times(struct relay *r, uint64_t nodeid);

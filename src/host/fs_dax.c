@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// The DAX window: SETUPMAPPING and REMOVEMAPPING.
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "host/fs.h"
+
+/*
+ * Whole pages of the file only: QEMU refuses a mapping that reaches past the end of the file, be it
+ * within the last page, and a page behind the end would be a SIGBUS in the machine's process.
+ */
+static int fs_dax_range(const struct fuse_server *s, const struct fuse_setupmapping_in *in,
+			const struct statx *stx)
+{
+	uint64_t mapped = align_down(stx->stx_size, PAGE_4K);
+
+	if (in->flags & ~(FUSE_SETUPMAPPING_FLAG_READ | FUSE_SETUPMAPPING_FLAG_WRITE) ||
+	    !(in->flags & (FUSE_SETUPMAPPING_FLAG_READ | FUSE_SETUPMAPPING_FLAG_WRITE)))
+		return -EINVAL;
+	if (!in->len || (in->foffset | in->len | in->moffset) % PAGE_4K ||
+	    !range_ok(in->moffset, in->len, s->cfg.window))
+		return -EINVAL;
+	return range_ok(in->foffset, in->len, mapped) ? 0 : -ENXIO;
+}
+
+int fs_op_setupmapping(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref i = { 0 };
+	_cleanup_close_ int fd = -1;
+	const struct fuse_setupmapping_in *in = fs_arg(c);
+	struct fuse_server *s = c->s;
+	bool write = in->flags & FUSE_SETUPMAPPING_FLAG_WRITE;
+	struct statx stx;
+	int r;
+
+	if (!s->cfg.window || !s->cfg.mapper)
+		return -ENOSYS;
+	r = fs_ref(c, c->req.h->nodeid, &i);
+	if (r < 0)
+		return r;
+	if (!S_ISREG(i.i->type))
+		return -EINVAL;
+	if (write && s->cfg.readonly)
+		return -EROFS;
+	/*
+	 * By the nodeid, whatever the handle: it may have been opened for reading, and QEMU takes
+	 * only descriptors that are open for both, even for a mapping that cannot be written.
+	 */
+	fd = fs_inode_open(s, i.i, O_RDWR);
+	if (fd < 0 && !write)
+		fd = fs_inode_open(s, i.i, O_RDONLY);
+	else if (fd >= 0 && !s->cfg.readonly)
+		write = true; /* so that a first write later need not map it again */
+	if (fd < 0)
+		return fd;
+	r = fs_stat(fd, &stx);
+	if (r == 0)
+		r = fs_dax_range(s, in, &stx);
+	if (r < 0)
+		return r;
+	return s->cfg.mapper->ops->map(s->cfg.mapper, fd, FOFF(in->foffset), WOFF(in->moffset),
+				       in->len, write);
+}
+
+int fs_op_removemapping(struct fs_call *c)
+{
+	const struct fuse_removemapping_in *in = fs_arg(c);
+	const struct fuse_removemapping_one *one = c->req.rest;
+	struct fuse_server *s = c->s;
+	int result = 0;
+
+	if (!s->cfg.window || !s->cfg.mapper)
+		return -ENOSYS;
+	/* All are tried; the first error is reported. The array is not aligned to 8 bytes. */
+	for (uint32_t i = 0; i < in->count; i++) {
+		struct fuse_removemapping_one o;
+		int r;
+
+		__builtin_memcpy(&o, &one[i], sizeof(o));
+		r = s->cfg.mapper->ops->unmap(s->cfg.mapper, WOFF(o.moffset), o.len);
+		if (r < 0 && result == 0)
+			result = r;
+	}
+	return result;
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT
+// File contents: READ, WRITE, FSYNC, FLUSH, LSEEK, FALLOCATE, COPY_FILE_RANGE, STATFS, SYNCFS.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "host/fs.h"
+
+#define FS_MAX_IOV 1024u /* UIO_MAXIOV */
+
+static void fs_count(_Atomic uint64_t *n, size_t by)
+{
+	/* relaxed: statistics */
+	atomic_fetch_add_explicit(n, by, memory_order_relaxed);
+}
+
+/*
+ * The kernel copies between the file and the guest's memory; memory that is gone is EFAULT there. A
+ * request of more iovecs than one system call takes is served in parts.
+ */
+static int fs_transfer(int fd, struct iov_cursor *mem, size_t len, uint64_t off, bool write,
+		       size_t *ret_done)
+{
+	struct iovec iov[FS_MAX_IOV];
+	size_t done = 0;
+
+	if (off > INT64_MAX || len > INT64_MAX - off)
+		return -EINVAL;
+	while (done < len) {
+		size_t want;
+		unsigned int n = iov_cursor_slice(mem, len - done, iov, FS_MAX_IOV, &want);
+		off_t at = (off_t)(off + done);
+		ssize_t got;
+
+		if (!n)
+			break;
+		got = write ? pwritev2(fd, iov, (int)n, at, 0) : preadv2(fd, iov, (int)n, at, 0);
+		if (got < 0 && done)
+			break;
+		if (got < 0)
+			return -errno;
+		done += (size_t)got;
+		if ((size_t)got < want)
+			break;
+	}
+	*ret_done = done;
+	return 0;
+}
+
+int fs_op_read(struct fs_call *c)
+{
+	_cleanup_handle_ struct fs_handle_ref h = { 0 };
+	const struct fuse_read_in *in = fs_arg(c);
+	size_t done;
+	int r = fs_href(c, in->fh, false, &h);
+
+	if (r < 0)
+		return r;
+	if (in->size > c->room)
+		return -EINVAL;
+	r = fs_transfer(h.h->fd, &c->out, in->size, in->offset, false, &done);
+	if (r < 0)
+		return r;
+	c->data = done;
+	fs_count(&c->s->read_bytes, done);
+	return 0;
+}
+
+int fs_op_write(struct fs_call *c)
+{
+	_cleanup_handle_ struct fs_handle_ref h = { 0 };
+	_cleanup_cred_ struct cred cred = { 0 };
+	const struct fuse_write_in *in = fs_arg(c);
+	struct fuse_write_out out = { 0 };
+	size_t done;
+	int r = fs_href(c, in->fh, false, &h);
+
+	if (r < 0)
+		return r;
+	if (c->s->cfg.readonly)
+		return -EROFS;
+	if (in->write_flags & FUSE_WRITE_KILL_SUIDGID)
+		cred_drop_fsetid(&cred);
+	r = fs_transfer(h.h->fd, &c->in, in->size, in->offset, true, &done);
+	if (r < 0)
+		return r;
+	out.size = (uint32_t)done;
+	fs_count(&c->s->write_bytes, done);
+	return fs_put(c, &out, sizeof(out));
+}
+
+static int fs_sync(struct fs_call *c, bool dir)
+{
+	_cleanup_handle_ struct fs_handle_ref h = { 0 };
+	const struct fuse_fsync_in *in = fs_arg(c);
+	int r = fs_href(c, in->fh, dir, &h);
+
+	if (r < 0)
+		return r;
+	r = in->fsync_flags & FUSE_FSYNC_FDATASYNC ? fdatasync(h.h->fd) : fsync(h.h->fd);
+	return r < 0 ? -errno : 0;
+}
+
+int fs_op_fsync(struct fs_call *c)
+{
+	return fs_sync(c, false);
+}
+
+int fs_op_fsyncdir(struct fs_call *c)
+{
+	return fs_sync(c, true);
+}
+
+/* What the last close does here (write-back of a network file system) must be done and reported. */
+int fs_op_flush(struct fs_call *c)
+{
+	_cleanup_handle_ struct fs_handle_ref h = { 0 };
+	const struct fuse_flush_in *in = fs_arg(c);
+	int r = fs_href(c, in->fh, false, &h);
+	int fd;
+
+	if (r < 0)
+		return r;
+	fd = fcntl(h.h->fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 || close(fd) < 0 ? -errno : 0;
+}
+
+int fs_op_lseek(struct fs_call *c)
+{
+	_cleanup_handle_ struct fs_handle_ref h = { 0 };
+	const struct fuse_lseek_in *in = fs_arg(c);
+	struct fuse_lseek_out out = { 0 };
+	off_t off;
+	int r = fs_href(c, in->fh, false, &h);
+
+	if (r < 0)
+		return r;
+	/* The others are the guest's own business and would need a position that we do not keep. */
+	if (in->whence != SEEK_DATA && in->whence != SEEK_HOLE)
+		return -EINVAL;
+	if (in->offset > INT64_MAX)
+		return -ENXIO;
+	off = lseek(h.h->fd, (off_t)in->offset, (int)in->whence);
+	if (off < 0)
+		return -errno;
+	out.offset = (uint64_t)off;
+	return fs_put(c, &out, sizeof(out));
+}
+
+int fs_op_fallocate(struct fs_call *c)
+{
+	_cleanup_handle_ struct fs_handle_ref h = { 0 };
+	_cleanup_cred_ struct cred cred = { 0 };
+	const struct fuse_fallocate_in *in = fs_arg(c);
+	int r = fs_href(c, in->fh, false, &h);
+
+	if (r < 0)
+		return r;
+	if (c->s->cfg.readonly)
+		return -EROFS;
+	if (in->offset > INT64_MAX || in->length > INT64_MAX)
+		return -EINVAL;
+	/* The request does not say whether the caller may keep setuid: only root may. */
+	if (fs_flags(c) & FUSE_HANDLE_KILLPRIV_V2 && c->req.h->uid != 0)
+		cred_drop_fsetid(&cred);
+	r = fallocate(h.h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length);
+	return r < 0 ? -errno : 0;
+}
+
+int fs_op_copy_file_range(struct fs_call *c)
+{
+	_cleanup_handle_ struct fs_handle_ref from = { 0 }, to = { 0 };
+	_cleanup_cred_ struct cred cred = { 0 };
+	const struct fuse_copy_file_range_in *in = fs_arg(c);
+	struct fuse_write_out out = { 0 };
+	off_t off_in, off_out;
+	ssize_t n;
+	int r = fs_href(c, in->fh_in, false, &from);
+
+	if (r == 0)
+		r = fs_href(c, in->fh_out, false, &to);
+	if (r < 0)
+		return r;
+	if (c->s->cfg.readonly)
+		return -EROFS;
+	if (in->off_in > INT64_MAX || in->off_out > INT64_MAX)
+		return -EINVAL;
+	off_in = (off_t)in->off_in;
+	off_out = (off_t)in->off_out;
+	if (fs_flags(c) & FUSE_HANDLE_KILLPRIV_V2 && c->req.h->uid != 0)
+		cred_drop_fsetid(&cred);
+	/* The reply holds 32 bits. */
+	n = copy_file_range(from.h->fd, &off_in, to.h->fd, &off_out,
+			    MIN(in->len, UINT64_C(0x7ffff000)), (unsigned int)in->flags);
+	if (n < 0)
+		return -errno;
+	out.size = (uint32_t)n;
+	return fs_put(c, &out, sizeof(out));
+}
+
+int fs_op_statfs(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref i = { 0 };
+	struct fuse_statfs_out out = { 0 };
+	struct statvfs st;
+	int r = fs_ref(c, c->req.h->nodeid ? c->req.h->nodeid : FUSE_ROOT_ID, &i);
+
+	if (r < 0)
+		return r;
+	if (fstatvfs(i.i->fd, &st) < 0)
+		return -errno;
+	out.st = (struct fuse_kstatfs){
+		.blocks = st.f_blocks,
+		.bfree = st.f_bfree,
+		.bavail = st.f_bavail,
+		.files = st.f_files,
+		.ffree = st.f_ffree,
+		.bsize = (uint32_t)st.f_bsize,
+		.frsize = (uint32_t)st.f_frsize,
+		.namelen = (uint32_t)st.f_namemax,
+	};
+	return fs_put(c, &out, sizeof(out));
+}
+
+int fs_op_syncfs(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref i = { 0 };
+	_cleanup_close_ int fd = -1;
+	int r = fs_ref(c, c->req.h->nodeid, &i);
+
+	if (r < 0)
+		return r;
+	fd = fs_inode_open(c->s, i.i, O_RDONLY);
+	if (fd < 0)
+		return fd;
+	return syncfs(fd) < 0 ? -errno : 0;
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+// Names: CREATE, MKNOD, MKDIR, SYMLINK, LINK, UNLINK, RMDIR, RENAME, READLINK, TMPFILE.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "host/fs.h"
+
+/*
+ * FUSE_CREATE_SUPP_GROUP: extensions stand at the end of the request, each with its size and type;
+ * the one we asked for holds the group that lets the caller create in this directory.
+ */
+static gid_t fs_supp_group(const struct fs_call *c)
+{
+	size_t len = (size_t)c->req.h->total_extlen * 8;
+	const char *p;
+
+	if (!(fs_flags(c) & FUSE_CREATE_SUPP_GROUP) || len > c->req.rest_len)
+		return (gid_t)-1;
+	p = (const char *)c->req.rest + c->req.rest_len - len;
+	while (len >= 8) {
+		uint32_t head[4]; /* size, type, number of groups, the first group */
+
+		memcpy(head, p, 8);
+		if (head[0] < 8 || head[0] > len)
+			break;
+		if (head[1] == FS_EXT_GROUPS && head[0] >= sizeof(head)) {
+			memcpy(head, p, sizeof(head));
+			return head[2] ? (gid_t)head[3] : (gid_t)-1;
+		}
+		p += head[0];
+		len -= head[0];
+	}
+	return (gid_t)-1;
+}
+
+/* Everything about a new name but making it: the directory, the name, who makes it. */
+static int fs_begin(struct fs_call *c, const char *name, uint32_t mask, struct fs_inode_ref *dir,
+		    struct cred *cred)
+{
+	int r = fs_ref_dir(c, c->req.h->nodeid, dir);
+
+	if (r == 0 && name)
+		r = fuse_name_ok(name);
+	if (r == 0 && c->s->cfg.readonly)
+		r = -EROFS;
+	if (r == 0 && cred) {
+		if (fs_flags(c) & FUSE_DONT_MASK)
+			cred_umask(cred, mask);
+		r = cred_become(cred, c->req.h->uid, c->req.h->gid, fs_supp_group(c));
+	}
+	return r;
+}
+
+int fs_op_mknod(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref dir = { 0 };
+	_cleanup_cred_ struct cred cred = { 0 };
+	const struct fuse_mknod_in *in = fs_arg(c);
+	/* The kernel's new_decode_dev(). */
+	dev_t dev = makedev((in->rdev >> 8) & 0xfff, (in->rdev & 0xff) | ((in->rdev >> 12) & ~0xffu));
+	int r = fs_begin(c, c->req.name[0], in->umask, &dir, &cred);
+
+	if (r < 0)
+		return r;
+	if (mknodat(dir.i->fd, c->req.name[0], in->mode, dev) < 0)
+		return -errno;
+	cred_restore(&cred);
+	return fs_reply_lookup(c, dir.i, c->req.name[0]);
+}
+
+int fs_op_mkdir(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref dir = { 0 };
+	_cleanup_cred_ struct cred cred = { 0 };
+	const struct fuse_mkdir_in *in = fs_arg(c);
+	int r = fs_begin(c, c->req.name[0], in->umask, &dir, &cred);
+
+	if (r < 0)
+		return r;
+	if (mkdirat(dir.i->fd, c->req.name[0], in->mode & 07777) < 0)
+		return -errno;
+	cred_restore(&cred);
+	return fs_reply_lookup(c, dir.i, c->req.name[0]);
+}
+
+int fs_op_symlink(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref dir = { 0 };
+	_cleanup_cred_ struct cred cred = { 0 };
+	int r = fs_begin(c, c->req.name[0], 0, &dir, &cred);
+
+	if (r < 0)
+		return r;
+	if (symlinkat(c->req.name[1], dir.i->fd, c->req.name[0]) < 0)
+		return -errno;
+	cred_restore(&cred);
+	return fs_reply_lookup(c, dir.i, c->req.name[0]);
+}
+
+int fs_op_link(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref dir = { 0 }, old = { 0 };
+	const struct fuse_link_in *in = fs_arg(c);
+	int r = fs_begin(c, c->req.name[0], 0, &dir, NULL);
+
+	if (r == 0)
+		r = fs_ref(c, in->oldnodeid, &old);
+	if (r < 0)
+		return r;
+	if (S_ISDIR(old.i->type))
+		return -EPERM;
+	/* The link of /proc is followed to the inode itself, be it a symbolic link or not. */
+	if (linkat(c->s->proc_fd, fs_proc_name(old.i->fd).s, dir.i->fd, c->req.name[0],
+		   AT_SYMLINK_FOLLOW) < 0)
+		return -errno;
+	return fs_reply_lookup(c, dir.i, c->req.name[0]);
+}
+
+static int fs_remove(struct fs_call *c, int flags)
+{
+	_cleanup_inode_ struct fs_inode_ref dir = { 0 };
+	int r = fs_begin(c, c->req.name[0], 0, &dir, NULL);
+
+	if (r < 0)
+		return r;
+	return unlinkat(dir.i->fd, c->req.name[0], flags) < 0 ? -errno : 0;
+}
+
+int fs_op_unlink(struct fs_call *c)
+{
+	return fs_remove(c, 0);
+}
+
+int fs_op_rmdir(struct fs_call *c)
+{
+	return fs_remove(c, AT_REMOVEDIR);
+}
+
+static int fs_rename(struct fs_call *c, uint64_t to_id, unsigned int flags)
+{
+	_cleanup_inode_ struct fs_inode_ref from = { 0 }, to = { 0 };
+	_cleanup_cred_ struct cred cred = { 0 };
+	int r = fs_begin(c, c->req.name[0], 0, &from, NULL);
+
+	if (r == 0)
+		r = fs_ref_dir(c, to_id, &to);
+	if (r == 0)
+		r = fuse_name_ok(c->req.name[1]);
+	/* RENAME_WHITEOUT makes a device node, which is the caller's. */
+	if (r == 0 && flags & RENAME_WHITEOUT)
+		r = cred_become(&cred, c->req.h->uid, c->req.h->gid, (gid_t)-1);
+	if (r < 0)
+		return r;
+	return renameat2(from.i->fd, c->req.name[0], to.i->fd, c->req.name[1], flags) < 0 ? -errno
+											   : 0;
+}
+
+int fs_op_rename(struct fs_call *c)
+{
+	const struct fuse_rename_in *in = fs_arg(c);
+
+	return fs_rename(c, in->newdir, 0);
+}
+
+int fs_op_rename2(struct fs_call *c)
+{
+	const struct fuse_rename2_in *in = fs_arg(c);
+
+	if (in->flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
+		return -EINVAL;
+	return fs_rename(c, in->newdir, in->flags);
+}
+
+int fs_op_readlink(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref i = { 0 };
+	char buf[PATH_MAX];
+	ssize_t n;
+	int r = fs_ref(c, c->req.h->nodeid, &i);
+
+	if (r < 0)
+		return r;
+	if (!S_ISLNK(i.i->type))
+		return -EINVAL;
+	n = readlinkat(i.i->fd, "", buf, sizeof(buf));
+	if (n < 0)
+		return -errno;
+	if ((size_t)n > c->room)
+		return -ENAMETOOLONG;
+	return fs_put(c, buf, (size_t)n);
+}
+
+/* Reply to CREATE and TMPFILE: the entry of @i and a handle of @fd, which is taken over. */
+static int fs_put_created(struct fs_call *c, struct fs_inode *i, const struct statx *stx, int fd)
+{
+	struct fuse_open_out out = { .open_flags = fs_open_reply_flags(c, false) };
+	int r = fs_handle_new(c->s, fd, false, &out.fh);
+
+	if (r == 0)
+		r = fs_put_entry(c, i, stx);
+	return r ? r : fs_put(c, &out, sizeof(out));
+}
+
+int fs_op_create(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref dir = { 0 }, i = { .s = c->s };
+	_cleanup_cred_ struct cred cred = { 0 };
+	_cleanup_close_ int fd = -1;
+	const struct fuse_create_in *in = fs_arg(c);
+	const char *name = c->req.name[0];
+	int flags = fs_open_flags(c->s, in->flags);
+	struct statx stx;
+	int r = flags < 0 ? flags : fs_begin(c, name, in->umask, &dir, &cred);
+
+	if (r < 0)
+		return r;
+	/* With O_EXCL always: what exists might be a device, and is opened by other rules. */
+	fd = openat(dir.i->fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		    in->mode & 07777);
+	r = fd < 0 ? -errno : 0;
+	cred_restore(&cred);
+	if (r < 0 && (r != -EEXIST || in->flags & O_EXCL))
+		return r;
+	r = fs_inode_lookup(c->s, dir.i, name, &i.i, &stx);
+	if (r < 0)
+		return r;
+	if (fd < 0) {
+		if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
+			cred_drop_fsetid(&cred);
+		r = fd = S_ISDIR(i.i->type) ? -EISDIR : fs_inode_open(c->s, i.i, flags);
+		cred_restore(&cred);
+		if (r >= 0 && flags & O_TRUNC)
+			r = fs_stat(i.i->fd, &stx);
+	}
+	if (r >= 0)
+		r = fs_put_created(c, i.i, &stx, steal_fd(&fd));
+	if (r < 0)
+		fs_inode_forget(c->s, i.i->by_id.key, 1);
+	return r;
+}
+
+int fs_op_tmpfile(struct fs_call *c)
+{
+	_cleanup_inode_ struct fs_inode_ref dir = { 0 }, i = { .s = c->s };
+	_cleanup_cred_ struct cred cred = { 0 };
+	_cleanup_close_ int fd = -1, path = -1;
+	const struct fuse_create_in *in = fs_arg(c);
+	int flags = fs_open_flags(c->s, in->flags);
+	struct statx stx;
+	int r = flags < 0 ? flags : fs_begin(c, NULL, in->umask, &dir, &cred);
+
+	if (r < 0)
+		return r;
+	if ((flags & O_ACCMODE) == O_RDONLY)
+		return -EINVAL;
+	fd = openat(c->s->proc_fd, fs_proc_name(dir.i->fd).s,
+		    (flags & ~O_TRUNC) | O_TMPFILE | (int)(in->flags & O_EXCL) | O_CLOEXEC,
+		    in->mode & 07777);
+	if (fd < 0)
+		return -errno;
+	cred_restore(&cred);
+	path = openat(c->s->proc_fd, fs_proc_name(fd).s, O_PATH | O_CLOEXEC);
+	if (path < 0)
+		return -errno;
+	r = fs_stat(path, &stx);
+	if (r == 0)
+		r = fs_inode_enter(c->s, steal_fd(&path), &stx, &i.i);
+	return r ? r : fs_put_created(c, i.i, &stx, steal_fd(&fd));
+}

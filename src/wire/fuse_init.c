@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+// FUSE_INIT in both directions: what the kernel and the host learn of each other.
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "wire/fuse_init.h"
+
+#define FUSE_INIT_MIN_MINOR 27 /* VIRTIO 1.2, 5.11: FUSE 7.27 is the oldest */
+#define FUSE_INIT_DEFAULT_MAX_PAGES 32 /* fs/fuse: FUSE_DEFAULT_MAX_PAGES_PER_REQ */
+
+/* The newest minor whose structures this project knows. */
+#define FUSE_INIT_OUR_MINOR 43
+
+#define FLAG(n, r, d, w)                                                                           \
+	{ .bit = FUSE_##n, .name = #n, .rule = FUSE_INIT_##r, .rule_dax = FUSE_INIT_##d, .why = (w) }
+
+static const struct fuse_init_flag init_flags[] = {
+	FLAG(ASYNC_READ, LOCAL, LOCAL, "requests run in parallel on our workers"),
+	FLAG(POSIX_LOCKS, FORWARD, FORWARD, "the host keeps the locks, if it can"),
+	FLAG(ATOMIC_O_TRUNC, FORWARD, FORWARD, "OPEN with O_TRUNC drains the window first"),
+	FLAG(EXPORT_SUPPORT, FORWARD, FORWARD, "the host must find \".\" and \"..\" by nodeid"),
+	FLAG(BIG_WRITES, LOCAL, LOCAL, "our buffers take max_write"),
+	FLAG(DONT_MASK, FORWARD, FORWARD, "the host applies the umask"),
+	FLAG(SPLICE_WRITE, MASK, MASK, "requests are read into memory that the device reaches"),
+	FLAG(SPLICE_MOVE, MASK, MASK, "as SPLICE_WRITE"),
+	FLAG(SPLICE_READ, MASK, MASK, "as SPLICE_WRITE"),
+	FLAG(FLOCK_LOCKS, FORWARD, FORWARD, "the host keeps the locks, if it can"),
+	FLAG(HAS_IOCTL_DIR, FORWARD, FORWARD, "the host answers ioctls on directories"),
+	FLAG(AUTO_INVAL_DATA, FORWARD, FORWARD, "the kernel's cache follows the host's mtime"),
+	FLAG(DO_READDIRPLUS, FORWARD, FORWARD, "the host answers it"),
+	FLAG(READDIRPLUS_AUTO, FORWARD, FORWARD, "the host answers it"),
+	FLAG(ASYNC_DIO, LOCAL, LOCAL, "requests run in parallel on our workers"),
+	FLAG(WRITEBACK_CACHE, FORWARD, MASK,
+	     "would make the kernel, not the host, the owner of size and mtime"),
+	FLAG(NO_OPEN_SUPPORT, FORWARD, MASK, "the window needs to see OPEN and RELEASE"),
+	FLAG(PARALLEL_DIROPS, FORWARD, FORWARD, "the host must bear parallel lookups"),
+	FLAG(HANDLE_KILLPRIV, FORWARD, FORWARD, "the host drops setuid and setgid bits"),
+	FLAG(POSIX_ACL, FORWARD, FORWARD, "the host stores and applies ACLs"),
+	FLAG(ABORT_ERROR, LOCAL, LOCAL, "about the kernel's answer to us after an abort"),
+	FLAG(MAX_PAGES, LOCAL, LOCAL, "our buffers take max_write; the host sees our limit"),
+	FLAG(CACHE_SYMLINKS, FORWARD, FORWARD, "the host says whether links change"),
+	FLAG(NO_OPENDIR_SUPPORT, FORWARD, FORWARD, "directories do not use the window"),
+	FLAG(EXPLICIT_INVAL_DATA, FORWARD, FORWARD, "the host says when data changed"),
+	FLAG(MAP_ALIGNMENT, HOST, HOST, "the window is ours, not the kernel's"),
+	FLAG(SUBMOUNTS, FORWARD, FORWARD, "the host announces mount points"),
+	FLAG(HANDLE_KILLPRIV_V2, FORWARD, FORWARD, "the host drops setuid, setgid, capabilities"),
+	FLAG(SETXATTR_EXT, FORWARD, FORWARD, "changes the size of SETXATTR, which we forward"),
+	FLAG(INIT_EXT, LOCAL, LOCAL, "flags2 is there; stated to the host by ourselves"),
+	FLAG(SECURITY_CTX, FORWARD, FORWARD, "the host stores the context"),
+	FLAG(HAS_INODE_DAX, MASK, HOST, "FUSE_ATTR_DAX is for our window"),
+	FLAG(CREATE_SUPP_GROUP, FORWARD, FORWARD, "the host switches to the group"),
+	FLAG(HAS_EXPIRE_ONLY, MASK, MASK, "no notification queue is driven"),
+	FLAG(DIRECT_IO_ALLOW_MMAP, LOCAL, LOCAL, "files served from the window can be mmapped"),
+	FLAG(PASSTHROUGH, MASK, MASK, "the host's files have no descriptor here"),
+	FLAG(NO_EXPORT_SUPPORT, FORWARD, FORWARD, "the host says that handles are of no use"),
+	FLAG(HAS_RESEND, MASK, MASK, "requests are not taken over by another daemon"),
+	FLAG(ALLOW_IDMAP, FORWARD, FORWARD, "the host must bear unmapped ids"),
+	FLAG(OVER_IO_URING, MASK, MASK, "requests are read from /dev/fuse"),
+	FLAG(REQUEST_TIMEOUT, MASK, MASK, "a slow host is no reason to abort the mount"),
+};
+
+const struct fuse_init_flag *fuse_init_flags(size_t *ret_count)
+{
+	*ret_count = ARRAY_SIZE(init_flags);
+	return init_flags;
+}
+
+const char *fuse_init_rule_name(enum fuse_init_rule rule)
+{
+	static const char *const names[] = { "forward", "local", "host", "mask" };
+
+	return names[rule];
+}
+
+/* All bits that follow @rule. */
+static uint64_t init_mask(enum fuse_init_rule rule, bool dax)
+{
+	uint64_t mask = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(init_flags); i++)
+		if ((dax ? init_flags[i].rule_dax : init_flags[i].rule) == rule)
+			mask |= init_flags[i].bit;
+	return mask;
+}
+
+/* What the kernel sent, extended by zeroes to the newest layout. */
+static int init_in_read(const void *in, size_t len, struct fuse_init_in *ret, uint64_t *ret_flags)
+{
+	struct fuse_init_in i = { 0 };
+
+	if (len < offsetof(struct fuse_init_in, max_readahead))
+		return -EPROTO;
+	memcpy(&i, in, MIN(len, sizeof(i)));
+	if (i.major != FUSE_KERNEL_VERSION || i.minor < FUSE_INIT_MIN_MINOR)
+		return -EPROTO;
+	*ret_flags = i.flags;
+	if (i.flags & FUSE_INIT_EXT)
+		*ret_flags |= (uint64_t)i.flags2 << 32;
+	*ret = i;
+	return 0;
+}
+
+int fuse_init_to_host(const void *in, size_t len, const struct fuse_init_wish *wish,
+		      struct fuse_init_in *ret)
+{
+	struct fuse_init_in kernel;
+	uint64_t offered, flags;
+	int r;
+
+	r = init_in_read(in, len, &kernel, &offered);
+	if (r < 0)
+		return r;
+	flags = offered & init_mask(FUSE_INIT_FORWARD, wish->dax);
+	if (wish->dax)
+		flags |= init_mask(FUSE_INIT_HOST, true);
+
+	/* The host's side of what is local to us: we bear all of it. */
+	flags |= FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO | FUSE_MAX_PAGES |
+		 FUSE_INIT_EXT;
+	*ret = (struct fuse_init_in){
+		.major = FUSE_KERNEL_VERSION,
+		.minor = MIN(kernel.minor, (uint32_t)FUSE_INIT_OUR_MINOR),
+		.max_readahead = kernel.max_readahead,
+		.flags = (uint32_t)flags,
+		.flags2 = (uint32_t)(flags >> 32),
+	};
+	return 0;
+}
+
+/* The host's reply, extended by zeroes; an old host's by what its time took for granted. */
+static int init_out_read(const void *out, size_t len, struct fuse_init_out *ret)
+{
+	struct fuse_init_out o = { 0 };
+
+	if (len < FUSE_COMPAT_22_INIT_OUT_SIZE)
+		return -EPROTO;
+	memcpy(&o, out, MIN(len, sizeof(o)));
+	if (o.major != FUSE_KERNEL_VERSION || o.minor < FUSE_INIT_MIN_MINOR || o.max_write < 4096)
+		return -EPROTO;
+	if (!(o.flags & FUSE_INIT_EXT))
+		o.flags2 = 0;
+	if (!(o.flags & FUSE_MAX_PAGES))
+		o.max_pages = FUSE_INIT_DEFAULT_MAX_PAGES;
+	*ret = o;
+	return 0;
+}
+
+int fuse_init_to_kernel(const void *in, size_t in_len, const void *out, size_t len,
+			const struct fuse_init_wish *wish, struct fuse_init_out *ret,
+			struct fuse_init_result *result)
+{
+	struct fuse_init_in kernel;
+	struct fuse_init_out host;
+	uint64_t offered, host_flags, flags;
+	uint64_t max_bytes;
+	uint32_t minor;
+	int r;
+
+	r = init_in_read(in, in_len, &kernel, &offered);
+	if (r < 0)
+		return r;
+	r = init_out_read(out, len, &host);
+	if (r < 0)
+		return r;
+
+	host_flags = host.flags | (uint64_t)host.flags2 << 32;
+	flags = offered & host_flags & init_mask(FUSE_INIT_FORWARD, wish->dax);
+	flags |= offered & init_mask(FUSE_INIT_LOCAL, wish->dax);
+
+	/* Data of one request: what kernel, host and our buffers all take. */
+	max_bytes = MIN(host.max_write, wish->max_write);
+	max_bytes = MIN(max_bytes, (uint64_t)MAX(host.max_pages, 1) * 4096);
+	if (!(flags & FUSE_MAX_PAGES))
+		max_bytes = MIN(max_bytes, (uint64_t)FUSE_INIT_DEFAULT_MAX_PAGES * 4096);
+	max_bytes = align_down(max_bytes, 4096);
+
+	minor = MIN(kernel.minor, (uint32_t)FUSE_INIT_OUR_MINOR);
+	minor = MIN(minor, host.minor);
+
+	*ret = (struct fuse_init_out){
+		.major = FUSE_KERNEL_VERSION,
+		.minor = minor,
+		.max_readahead = MIN(kernel.max_readahead, host.max_readahead),
+		.flags = (uint32_t)flags,
+		.flags2 = (uint32_t)(flags >> 32),
+		.max_background = host.max_background,
+		.congestion_threshold = host.congestion_threshold,
+		.max_write = (uint32_t)max_bytes,
+		.time_gran = host.time_gran ? host.time_gran : 1,
+		.max_pages = (uint16_t)(max_bytes / 4096),
+	};
+	*result = (struct fuse_init_result){
+		.minor = ret->minor,
+		.host_flags = host_flags,
+		.kernel_flags = flags,
+		.max_write = ret->max_write,
+		.map_alignment = 4096,
+	};
+	/* map_alignment is a power of two's exponent (linux/fuse.h). */
+	if (host_flags & FUSE_MAP_ALIGNMENT && host.map_alignment > 12 && host.map_alignment < 40)
+		result->map_alignment = UINT64_C(1) << host.map_alignment;
+	return 0;
+}
