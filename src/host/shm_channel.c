@@ -109,7 +109,8 @@ static int channel_request(struct shm_channel *c, uint32_t request, const struct
 		return r;
 	}
 	if (r < 0) {
-		log_dbg("back-end channel: %s", strerrordesc_np(-r));
+		errno = -r;
+		log_dbg("back-end channel: %m");
 		/* What comes next cannot be told from an answer to something else. */
 		(void)shutdown(fd, SHUT_RDWR);
 		return -ENOTCONN;
@@ -193,6 +194,8 @@ void shm_channel_cancel(struct shm_channel *c, bool on)
 	static const uint64_t one = 1;
 	uint64_t n;
 
-	if (on ? write(c->cancel_fd, &one, sizeof(one)) < 0 : read(c->cancel_fd, &n, sizeof(n)) < 0)
+	if (on && write(c->cancel_fd, &one, sizeof(one)) < 0)
+		log_dbg("eventfd: %m");
+	if (!on && read(c->cancel_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
 		log_dbg("eventfd: %m");
 }

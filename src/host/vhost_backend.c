@@ -112,8 +112,9 @@ static int vhost_one(struct vhost_backend *b, int sock)
 	for (unsigned int i = 0; i < m.nfds; i++)
 		close_keep_errno(m.fds[i]);
 	if (r < 0 && r != -EOPNOTSUPP) {
-		log_warn("connection closed: %s (%u): %s (%s)", vhu_request_name(m.h.request),
-			 m.h.request, m.why ? m.why : "failed", strerrordesc_np(-r));
+		errno = -r;
+		log_warn("connection closed: %s (%u): %s (%m)", vhu_request_name(m.h.request),
+			 m.h.request, m.why ? m.why : "failed");
 		return r;
 	}
 	if (r == -EOPNOTSUPP)

@@ -137,6 +137,51 @@ static void drive(const char *address)
 	dma_arena_destroy(a);
 }
 
+/* Take a virtio-fs device whose back end maps 64 MiB of numbered pages to DRIVER_OK, and look. */
+static void look_at_window(struct virtio_transport *t)
+{
+	struct virtio_queue_setup s = { .size = 8 };
+	struct virtio_window w;
+	struct dma_arena *a;
+	uint64_t began, sum = 0;
+	char tag[36];
+
+	TRY(t->ops->set_status(t, 3));
+	TRY(t->ops->set_features(t, UINT64_C(1) << VIRTIO_F_VERSION_1));
+	TRY(t->ops->set_status(t, 11));
+	TRY(dma_arena_create(2 * MIB, t->ops->dma_kind, &a));
+	TRY(t->ops->dma_map(t, a, false));
+	for (s.index = 0; s.index < 2; s.index++) {
+		s.desc = dma_alloc(a, ring_desc_bytes(8), RING_DESC_ALIGN);
+		s.avail = dma_alloc(a, ring_avail_bytes(8), RING_AVAIL_ALIGN);
+		s.used = dma_alloc(a, ring_used_bytes(8), RING_USED_ALIGN);
+		s.desc_iova = dma_iova(a, s.desc);
+		s.avail_iova = dma_iova(a, s.avail);
+		s.used_iova = dma_iova(a, s.used);
+		TRY(t->ops->setup_queue(t, &s));
+	}
+	TRY(t->ops->set_status(t, 15));
+	TRY(t->ops->read_config(t, 0, tag, sizeof(tag)));
+	sleep(2);
+	TRY(t->ops->window(t, &w));
+	began = time_now_ns();
+	for (uint64_t off = 0; off < 64 * MIB; off += PAGE_4K) {
+		uint64_t v = *(volatile uint64_t *)(void *)((char *)w.addr + off);
+
+		if (v != off)
+			DIE("window at %#llx has %#llx", (unsigned long long)off,
+			    (unsigned long long)v);
+		sum += v;
+	}
+	printf("window: 64 MiB touched in %llu us, failed %d\n",
+	       (unsigned long long)(time_now_ns() - began) / 1000, t->ops->failed(t));
+	strcpy((char *)w.addr + 100, "written");
+	TRY(t->ops->read_config(t, 0, tag, sizeof(tag)));
+	sleep(2);
+	t->ops->close(t);
+	dma_arena_destroy(a);
+}
+
 static void print_driver(const char *when, const char *address)
 {
 	struct pci_address addr;
@@ -174,6 +219,10 @@ int main(int argc, char **argv)
 		r = t->ops->window(t, &w);
 		printf("tag %s, window %d, %p, %#llx bytes\n", tag, r, w.addr,
 		       (unsigned long long)w.size);
+		if (!strcmp(argv[1], "window")) {
+			look_at_window(t);
+			return 0;
+		}
 		if (!strcmp(argv[1], "hold"))
 			sleep(20);
 		if (!strcmp(argv[1], "crash"))

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* The host device as one piece: FUSE server, window and vhost-user back end put together. */
+#pragma once
+
+#include "host/fuse_server.h"
+#include "host/vhost_backend.h"
+
+struct host_config {
+	int root_fd; /* the shared directory; dup'ed */
+	int proc_fd; /* /proc/self/fd or -1, as in fuse_server_config */
+	char tag[VHOST_TAG_MAX];
+	unsigned int num_request_queues;
+	uint64_t window; /* bytes, a multiple of 4 KiB; 0: none */
+	unsigned int max_mappings;
+	enum fuse_cache cache;
+	bool readonly;
+	bool xattr;
+};
+
+struct host;
+
+/* Returns 0 or a negative errno. guard_init() must have been called. */
+int host_new(const struct host_config *cfg, struct host **ret);
+void host_free(struct host *h);
+
+/*
+ * host_serve() - serve one connected socket to its end, as vhost_backend_serve(); logs the
+ * statistics when it is over.
+ */
+int host_serve(struct host *h, int sock, int stop_fd);
+
+/* host_log_stats() - one line "stats: key=value ..."; any thread. */
+void host_log_stats(struct host *h);

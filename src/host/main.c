@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// vfsdaxhost: shares a directory with a virtual machine as a virtio-fs device with a DAX window.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/guard.h"
+#include "base/log.h"
+#include "host/host.h"
+#include "host/listen.h"
+#include "host/options.h"
+#include "host/sandbox.h"
+
+struct server {
+	struct host *host;
+	int listen_fd; /* or -1 */
+	int fd;	       /* one connected socket, or -1 */
+	int stop_fd;
+	int result;
+};
+
+static void *server_thread(void *arg)
+{
+	struct server *s = arg;
+
+	s->result = s->fd >= 0 ? host_serve(s->host, s->fd, s->stop_fd)
+			       : listen_serve(s->host, s->listen_fd, s->stop_fd);
+	/* The main thread waits for signals: tell it that there is nothing more to do. */
+	(void)kill(getpid(), SIGTERM);
+	return NULL;
+}
+
+/* All descriptors that the machine's limits allow: each inode that the guest knows takes one. */
+static void raise_nofile(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+		log_warn("cannot raise the limit of open files: %m");
+	log_dbg("up to %llu open files", (unsigned long long)lim.rlim_cur);
+}
+
+/* Serve until SIGTERM or SIGINT, with @set blocked in all threads. */
+static int serve(struct server *s, const sigset_t *set)
+{
+	static const uint64_t one = 1;
+	pthread_t thread;
+	int sig, r;
+
+	r = pthread_create(&thread, NULL, server_thread, s);
+	if (r) {
+		log_err("cannot make a thread: %s", strerror(r));
+		return -r;
+	}
+	while (sigwait(set, &sig) == 0 && sig == SIGUSR1)
+		host_log_stats(s->host);
+	if (write(s->stop_fd, &one, sizeof(one)) < 0)
+		log_dbg("eventfd: %m");
+	(void)pthread_join(thread, NULL);
+	return s->result == -ECANCELED ? 0 : s->result;
+}
+
+static int run(struct host_options *o)
+{
+	_cleanup_close_ int listen_fd = -1, stop_fd = -1;
+	struct sandbox box = { -1, -1 };
+	struct server s = { .fd = o->fd };
+	const char *what = "";
+	sigset_t set;
+	int r;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGUSR1);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	(void)umask(0);
+	raise_nofile();
+	r = guard_init();
+	stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (r < 0 || stop_fd < 0) {
+		log_err("cannot set up: %m");
+		return -EIO;
+	}
+	if (o->socket_path) {
+		r = listen_fd = listen_open(o->socket_path);
+		if (r < 0) {
+			log_err("cannot listen on %s: %s", o->socket_path, strerror(-r));
+			return r;
+		}
+	}
+	r = sandbox_enter(o->sandbox, o->shared_dir, &box, &what);
+	if (r < 0) {
+		log_err("%s: %s: %s", o->shared_dir, what, strerror(-r));
+		return r;
+	}
+	o->host.root_fd = box.root_fd;
+	o->host.proc_fd = box.proc_fd;
+	r = host_new(&o->host, &s.host);
+	close_keep_errno(box.root_fd);
+	close_keep_errno(box.proc_fd);
+	if (r < 0) {
+		log_err("cannot share %s: %s", o->shared_dir, strerror(-r));
+		return r;
+	}
+	log_info("sharing %s, window of %llu MiB", o->shared_dir,
+		 (unsigned long long)(o->host.window / MIB));
+	s.listen_fd = listen_fd;
+	s.stop_fd = stop_fd;
+	r = serve(&s, &set);
+	host_free(s.host);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct host_options o;
+
+	if (host_options_parse(argc, argv, &o) < 0)
+		return 2;
+	if (o.help || o.version) {
+		(void)fputs(o.help ? host_options_usage() : "vfsdaxhost " VFSDAX_VERSION "\n", stdout);
+		return 0;
+	}
+	log_init("vfsdaxhost", o.log_level);
+	if (o.syslog)
+		log_to_syslog();
+	return run(&o) < 0 ? 1 : 0;
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+// The command line of vfsdaxhost.
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host/options.h"
+
+#define HOST_DEFAULT_WINDOW GIB
+#define HOST_DEFAULT_MAPS   400u
+#define HOST_WINDOW_MAX	    (UINT64_C(1) << 40)
+
+const char *host_options_usage(void)
+{
+	return "usage: vfsdaxhost --shared-dir=DIR (--socket-path=PATH | --fd=N) [options]\n"
+	       "Share a directory with a virtual machine as a virtio-fs device with a DAX window.\n"
+	       "\n"
+	       "      --shared-dir=DIR           directory to share\n"
+	       "      --socket-path=PATH         listen for the virtual machine's monitor here\n"
+	       "      --fd=N                     or serve this connected socket, and end with it\n"
+	       "      --tag=TAG                  name of the file system in the guest (vfsdax)\n"
+	       "      --window=SIZE              DAX window: 0 or a power of two, K/M/G/T (1G)\n"
+	       "      --max-mappings=N           mappings of the window at a time (400)\n"
+	       "      --cache=none|auto|always   what the guest may keep (auto)\n"
+	       "      --num-request-queues=N     request queues, each with a thread (1)\n"
+	       "      --readonly                 refuse all changes\n"
+	       "      --xattr, --no-xattr        extended attributes (on)\n"
+	       "      --sandbox=none|chroot|namespace\n"
+	       "                                 confinement (namespace as root, else none)\n"
+	       "      --log-level=LEVEL          error, warn, info or debug (info)\n"
+	       "  -d, --debug                    the same as --log-level=debug\n"
+	       "      --syslog                   log to syslog\n"
+	       "  -h, --help                     print this\n"
+	       "  -V, --version                  print the version\n";
+}
+
+int host_parse_size(const char *s, uint64_t *ret)
+{
+	static const char suffix[] = "KMGT";
+	unsigned int shift = 0;
+	unsigned long long v;
+	const char *p;
+	char *end;
+
+	if (*s < '0' || *s > '9')
+		return -EINVAL;
+	errno = 0;
+	v = strtoull(s, &end, 10);
+	if (errno)
+		return -EINVAL;
+	if (*end) {
+		p = strchr(suffix, *end & ~0x20);
+		if (!p || !*p || end[1])
+			return -EINVAL;
+		shift = 10 * (unsigned int)(p - suffix + 1);
+	}
+	if (v > UINT64_MAX >> shift)
+		return -EINVAL;
+	*ret = (uint64_t)v << shift;
+	return 0;
+}
+
+static int parse_number(const char *s, unsigned int max, unsigned int *ret)
+{
+	uint64_t v;
+
+	if (host_parse_size(s, &v) < 0 || v > max || !strchr("0123456789", s[strlen(s) - 1]))
+		return -EINVAL;
+	*ret = (unsigned int)v;
+	return 0;
+}
+
+static int parse_word(const char *s, const char *const *words, unsigned int n, unsigned int *ret)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		if (!strcmp(s, words[i])) {
+			*ret = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int parse_tag(const char *s, struct host_options *o)
+{
+	size_t len = strlen(s);
+
+	if (!len || len > sizeof(o->host.tag))
+		return -EINVAL;
+	memset(o->host.tag, 0, sizeof(o->host.tag));
+	memcpy(o->host.tag, s, len);
+	return 0;
+}
+
+static int parse_window(const char *s, struct host_options *o)
+{
+	uint64_t v;
+
+	if (host_parse_size(s, &v) < 0 || (v && (!is_pow2(v) || v < PAGE_4K || v > HOST_WINDOW_MAX)))
+		return -EINVAL;
+	o->host.window = v;
+	return 0;
+}
+
+enum {
+	OPT_SHARED_DIR = 256,
+	OPT_SOCKET_PATH,
+	OPT_FD,
+	OPT_TAG,
+	OPT_WINDOW,
+	OPT_MAX_MAPPINGS,
+	OPT_CACHE,
+	OPT_QUEUES,
+	OPT_READONLY,
+	OPT_XATTR,
+	OPT_NO_XATTR,
+	OPT_SANDBOX,
+	OPT_LOG_LEVEL,
+	OPT_SYSLOG,
+};
+
+static const struct option host_options[] = {
+	{ "shared-dir", required_argument, NULL, OPT_SHARED_DIR },
+	{ "socket-path", required_argument, NULL, OPT_SOCKET_PATH },
+	{ "fd", required_argument, NULL, OPT_FD },
+	{ "tag", required_argument, NULL, OPT_TAG },
+	{ "window", required_argument, NULL, OPT_WINDOW },
+	{ "max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS },
+	{ "cache", required_argument, NULL, OPT_CACHE },
+	{ "num-request-queues", required_argument, NULL, OPT_QUEUES },
+	{ "readonly", no_argument, NULL, OPT_READONLY },
+	{ "xattr", no_argument, NULL, OPT_XATTR },
+	{ "no-xattr", no_argument, NULL, OPT_NO_XATTR },
+	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
+	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "debug", no_argument, NULL, 'd' },
+	{ "syslog", no_argument, NULL, OPT_SYSLOG },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ 0 },
+};
+
+static int parse_one(int c, const char *arg, struct host_options *o)
+{
+	static const char *const caches[] = { "none", "auto", "always" };
+	static const char *const sandboxes[] = { "none", "chroot", "namespace" };
+	static const char *const levels[] = { "error", "warn", "info", "debug" };
+	unsigned int v = 0;
+	int r = 0;
+
+	switch (c) {
+	case OPT_SHARED_DIR:
+		o->shared_dir = arg;
+		return 0;
+	case OPT_SOCKET_PATH:
+		o->socket_path = arg;
+		return 0;
+	case OPT_FD:
+		r = parse_number(arg, INT_MAX, &v);
+		o->fd = (int)v;
+		return r;
+	case OPT_TAG:
+		return parse_tag(arg, o);
+	case OPT_WINDOW:
+		return parse_window(arg, o);
+	case OPT_MAX_MAPPINGS:
+		return parse_number(arg, 1u << 20, &o->host.max_mappings);
+	case OPT_CACHE:
+		r = parse_word(arg, caches, ARRAY_SIZE(caches), &v);
+		o->host.cache = (enum fuse_cache)v;
+		return r;
+	case OPT_QUEUES:
+		r = parse_number(arg, VHOST_MAX_REQUEST_QUEUES, &o->host.num_request_queues);
+		return r || o->host.num_request_queues ? r : -EINVAL;
+	case OPT_READONLY:
+		o->host.readonly = true;
+		return 0;
+	case OPT_XATTR:
+	case OPT_NO_XATTR:
+		o->host.xattr = c == OPT_XATTR;
+		return 0;
+	case OPT_SANDBOX:
+		r = parse_word(arg, sandboxes, ARRAY_SIZE(sandboxes), &v);
+		o->sandbox = (enum host_sandbox)v;
+		return r;
+	case OPT_LOG_LEVEL:
+		r = parse_word(arg, levels, ARRAY_SIZE(levels), &v);
+		o->log_level = (enum log_level)v;
+		return r;
+	case 'd':
+		o->log_level = LOG_LEVEL_DEBUG;
+		return 0;
+	case OPT_SYSLOG:
+		o->syslog = true;
+		return 0;
+	case 'h':
+		o->help = true;
+		return 0;
+	case 'V':
+		o->version = true;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int complain(const char *what)
+{
+	(void)fprintf(stderr, "vfsdaxhost: %s (try --help)\n", what);
+	return -EINVAL;
+}
+
+int host_options_parse(int argc, char **argv, struct host_options *ret)
+{
+	struct host_options o = {
+		.fd = -1,
+		.sandbox = geteuid() == 0 ? HOST_SANDBOX_NAMESPACE : HOST_SANDBOX_NONE,
+		.log_level = LOG_LEVEL_INFO,
+		.host = {
+			.root_fd = -1,
+			.proc_fd = -1,
+			.tag = "vfsdax",
+			.num_request_queues = 1,
+			.window = HOST_DEFAULT_WINDOW,
+			.max_mappings = HOST_DEFAULT_MAPS,
+			.cache = FUSE_CACHE_AUTO,
+			.xattr = true,
+		},
+	};
+	int c;
+
+	optind = 0; /* start over: tests parse many command lines */
+	while ((c = getopt_long(argc, argv, "dhV", host_options, NULL)) != -1) {
+		if (c == '?')
+			return -EINVAL; /* getopt has printed why */
+		if (parse_one(c, optarg, &o) < 0) {
+			char line[256];
+
+			(void)snprintf(line, sizeof(line), "\"%.200s\" is no good here",
+				       optarg ? optarg : "?");
+			return complain(line);
+		}
+	}
+	if (!o.help && !o.version) {
+		if (optind < argc)
+			return complain("there are no arguments but options");
+		if (!o.shared_dir)
+			return complain("--shared-dir is missing");
+		if (!o.socket_path == (o.fd < 0))
+			return complain("one of --socket-path and --fd is needed");
+	}
+	*ret = o;
+	return 0;
+}
