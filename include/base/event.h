@@ -28,5 +28,5 @@ static inline bool event_is_set(const struct event *e)
  */
 void event_set(struct event *e);
 
-/* event_wait() - sleeps until set. */
-void event_wait(struct event *e);
+/* event_wait() - sleeps until set, at most @timeout_ns. True when it is set. */
+bool event_wait(struct event *e, uint64_t timeout_ns);

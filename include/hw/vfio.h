@@ -64,6 +64,12 @@ struct vfio_range {
 int vfio_load(const struct why *why);
 
 /*
+ * vfio_group_of() - number of the IOMMU group; to be asked before a device is taken from its driver,
+ * which vfio-pci would not take without. Returns 0, or -ENXIO and the advice what is missing.
+ */
+int vfio_group_of(const struct pci_address *addr, const struct why *why, unsigned int *ret);
+
+/*
  * vfio_open() - open the device, which is bound to vfio-pci, and switch on its memory and DMA.
  * Returns 0 and *ret (close with vfio_close()), or a negative errno:
  *  -ENXIO   VFIO or an IOMMU group is missing

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // A one-shot event that one thread sets and one thread waits for.
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/event.h"
+#include "base/time.h"
 
 /* States: 0 not set; 1 set; 2 not set, and the waiter sleeps. */
 #define EVENT_CLEAR    0u
@@ -19,13 +21,18 @@ void event_set(struct event *e)
 		(void)syscall(SYS_futex, &e->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-void event_wait(struct event *e)
+bool event_wait(struct event *e, uint64_t timeout_ns)
 {
+	struct timespec left = { .tv_sec = (time_t)(timeout_ns / NSEC_PER_SEC),
+				 .tv_nsec = (long)(timeout_ns % NSEC_PER_SEC) };
 	uint32_t expected = EVENT_CLEAR;
 
 	/* Failing means that it is set, or (only one waiter exists) sleeping already. */
 	(void)atomic_compare_exchange_strong(&e->state, &expected, EVENT_SLEEPING);
 	while (!event_is_set(e))
-		(void)syscall(SYS_futex, &e->state, FUTEX_WAIT_PRIVATE, EVENT_SLEEPING, NULL, NULL,
-			      0);
+		if (syscall(SYS_futex, &e->state, FUTEX_WAIT_PRIVATE, EVENT_SLEEPING, &left, NULL,
+			    0) < 0 &&
+		    errno == ETIMEDOUT)
+			return event_is_set(e);
+	return true;
 }

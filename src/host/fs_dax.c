@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "host/fs.h"
 
@@ -66,7 +67,7 @@ int fs_op_setupmapping(struct fs_call *c)
 int fs_op_removemapping(struct fs_call *c)
 {
 	const struct fuse_removemapping_in *in = fs_arg(c);
-	const struct fuse_removemapping_one *one = c->req.rest;
+	const char *array = c->req.rest;
 	struct fuse_server *s = c->s;
 	int result = 0;
 
@@ -77,7 +78,7 @@ int fs_op_removemapping(struct fs_call *c)
 		struct fuse_removemapping_one o;
 		int r;
 
-		__builtin_memcpy(&o, &one[i], sizeof(o));
+		memcpy(&o, array + i * sizeof(o), sizeof(o));
 		r = s->cfg.mapper->ops->unmap(s->cfg.mapper, WOFF(o.moffset), o.len);
 		if (r < 0 && result == 0)
 			result = r;

@@ -15,7 +15,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "hw/vfio.h"
-#include "vfio_impl.h"
+#include "vfio_priv.h"
 
 #define VFIO_CONTAINER "/dev/vfio/vfio"
 
@@ -42,6 +42,18 @@ int vfio_load(const struct why *why)
 		       "the kernel has no driver vfio-pci, and modprobe could not load it");
 }
 
+int vfio_group_of(const struct pci_address *addr, const struct why *why, unsigned int *ret)
+{
+	int r = pci_iommu_group(addr, ret);
+
+	if (r < 0)
+		return why_set(why, r,
+			       "%s is in no IOMMU group: VFIO needs an IOMMU in this machine that "
+			       "the kernel uses (for example the option intel_iommu=on)",
+			       addr->text);
+	return 0;
+}
+
 /* Join the group of the device: *ret_group is open and viable. */
 static int vfio_open_group(const struct pci_address *addr, const struct why *why, int *ret_group)
 {
@@ -49,13 +61,10 @@ static int vfio_open_group(const struct pci_address *addr, const struct why *why
 	_cleanup_close_ int fd = -1;
 	unsigned int group;
 	char path[64];
-	int r = pci_iommu_group(addr, &group);
+	int r = vfio_group_of(addr, why, &group);
 
 	if (r < 0)
-		return why_set(why, r,
-			       "%s is in no IOMMU group: VFIO needs an IOMMU in this machine that "
-			       "the kernel uses (for example the option intel_iommu=on)",
-			       addr->text);
+		return r;
 	(void)snprintf(path, sizeof(path), "/dev/vfio/%u", group);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {

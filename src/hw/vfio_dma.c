@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "hw/vfio.h"
-#include "vfio_impl.h"
+#include "vfio_priv.h"
 
 int vfio_dma_map(struct vfio_device *d, void *va, struct iova iova, uint64_t len)
 {

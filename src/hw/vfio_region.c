@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "hw/vfio.h"
-#include "vfio_impl.h"
+#include "vfio_priv.h"
 
 const struct vfio_info_cap_header *vfio_cap_find(const void *info, uint32_t size, uint32_t first,
 						 uint16_t id, size_t min_size)

@@ -47,6 +47,14 @@ static const struct cap_rule cap_rules[] = {
 	  PAGE_4K, PAGE_4K, PLACE(shm), false },
 };
 
+static uint32_t get_le32(const void *field)
+{
+	uint32_t v;
+
+	memcpy(&v, field, sizeof(v));
+	return le32toh(v);
+}
+
 static struct virtio_pci_place *place_of(struct virtio_pci_caps *c, const struct cap_rule *rule)
 {
 	return (struct virtio_pci_place *)(void *)((char *)c + rule->place);
@@ -71,11 +79,11 @@ static const char *check_cap(const union vendor_cap *v, const struct cap_rule *r
 	if (v->cap.cap_len < rule->cap_len || room < rule->cap_len)
 		return "its capability is too short";
 	p.bar = v->cap.bar;
-	p.off = le32toh(v->cap.offset);
-	p.len = le32toh(v->cap.length);
+	p.off = get_le32(&v->cap.offset);
+	p.len = get_le32(&v->cap.length);
 	if (rule->type == VIRTIO_PCI_CAP_SHARED_MEMORY_CFG) {
-		p.off |= (uint64_t)le32toh(v->shm.offset_hi) << 32;
-		p.len |= (uint64_t)le32toh(v->shm.length_hi) << 32;
+		p.off |= (uint64_t)get_le32(&v->shm.offset_hi) << 32;
+		p.len |= (uint64_t)get_le32(&v->shm.length_hi) << 32;
 	}
 	if (p.bar >= PCI_NUM_BARS)
 		return "there is no such BAR";
@@ -89,7 +97,7 @@ static const char *check_cap(const union vendor_cap *v, const struct cap_rule *r
 		return "it is too small";
 	if (rule->type == VIRTIO_PCI_CAP_NOTIFY_CFG) {
 		/* VIRTIO 1.2, 4.1.4.4.1: "an even power of 2, or present as 0" */
-		mult = le32toh(v->notify.notify_off_multiplier);
+		mult = get_le32(&v->notify.notify_off_multiplier);
 		if (mult && (mult == 1 || !is_pow2(mult)))
 			return "its multiplier is not a power of two";
 	}
@@ -150,7 +158,7 @@ static void take_cap(struct caps_walk *w, uint8_t pos)
 		log_dbg("virtio: %s structure at %#x passed over: %s", rule->name, pos, bad);
 		w->bad[rule - cap_rules] = bad;
 	} else if (rule->type == VIRTIO_PCI_CAP_NOTIFY_CFG) {
-		w->caps.notify_multiplier = le32toh(v.notify.notify_off_multiplier);
+		w->caps.notify_multiplier = get_le32(&v.notify.notify_off_multiplier);
 	}
 }
 

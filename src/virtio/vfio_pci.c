@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "ring/split.h"
-#include "vfio_pci_impl.h"
+#include "vfio_pci_priv.h"
 
 #define RESET_WAIT_NS	(5 * NSEC_PER_SEC)
 #define FAILED_CHECK_NS (100 * NSEC_PER_MS)

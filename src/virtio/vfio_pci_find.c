@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "vfio_pci_impl.h"
+#include "vfio_pci_priv.h"
 
 #define CANDIDATES_MAX 64
 #define KERNEL_DRIVER  "virtio-pci"

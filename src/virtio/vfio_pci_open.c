@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "vfio_pci_impl.h"
+#include "vfio_pci_priv.h"
 
 static int map_structure(struct virtio_pci *p, const char *name,
 			 const struct virtio_pci_place *place, const struct why *why,
@@ -76,8 +76,11 @@ static int open_irq(struct virtio_pci *p, const struct why *why)
 
 static int open_vfio(struct virtio_pci *p, const struct pci_address *addr, const struct why *why)
 {
-	int r = vfio_load(why);
+	unsigned int group;
+	int r = vfio_group_of(addr, why, &group);
 
+	if (r == 0)
+		r = vfio_load(why);
 	if (r < 0)
 		return r;
 	r = pci_take_over(addr, "vfio-pci", why, &p->takeover);

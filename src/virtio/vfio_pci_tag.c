@@ -14,7 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "vfio_pci_impl.h"
+#include "vfio_pci_priv.h"
 
 static void cleanup_closedirp(DIR **d)
 {

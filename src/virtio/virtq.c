@@ -13,6 +13,7 @@
 
 #define SPIN_MIN_NS	 4000u
 #define SPIN_MAX_NS	 80000u
+#define PEER_CHECK_NS	 (200 * NSEC_PER_MS)
 #define SPIN_THREADS_MAX 2u /* more threads that spin only take the CPU from each other */
 
 /* One ring area, contiguous for the device; NULL when the arena has no such place. */
@@ -388,7 +389,10 @@ int virtq_wait(struct virtq *q, struct virtq_req *req, uint32_t *ret_len)
 		}
 		(void)pthread_mutex_unlock(&q->lock);
 		atomic_fetch_add_explicit(&q->n_sleeps, 1, memory_order_relaxed);
-		event_wait(&req->done);
+		/* A lost peer sends no interrupt, so it is looked for while we wait. */
+		while (!event_wait(&req->done, PEER_CHECK_NS))
+			if (q->t->ops->failed(q->t) < 0)
+				virtq_break(q, q->t->ops->failed(q->t));
 	}
 	if (req->status == 0)
 		*ret_len = req->used_len;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// In a guest: drive a virtio-rng device through the VFIO transport, with interrupts and DMA.
+// In a guest: drive a virtio-rng device through the VFIO transport, or open a virtio-fs one.
 
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../src/virtio/vfio_pci_impl.h"
+#include "../../src/virtio/vfio_pci_priv.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "ring/split.h"
@@ -39,11 +39,10 @@ static void one_request(struct virtio_transport *t, struct ring_split *q, struct
 
 	TRY(n);
 	for (int i = 0; i < n; i++)
-		q->desc[i] = (struct vring_desc){
-			htole64(seg[i].addr.v), htole32(seg[i].len),
-			htole16(VRING_DESC_F_WRITE | (i + 1 < n ? VRING_DESC_F_NEXT : 0)),
-			htole16((uint16_t)(i + 1))
-		};
+		q->desc[i] = (struct vring_desc){ htole64(seg[i].addr.v), htole32(seg[i].len),
+						  htole16(VRING_DESC_F_WRITE |
+							  (i + 1 < n ? VRING_DESC_F_NEXT : 0)),
+						  htole16((uint16_t)(i + 1)) };
 	ring_store_relaxed(&q->avail->flags, irq ? 0 : VRING_AVAIL_F_NO_INTERRUPT);
 	q->avail->ring[idx % q->size] = 0;
 	idx++;
@@ -63,7 +62,8 @@ static void one_request(struct virtio_transport *t, struct ring_split *q, struct
 			DIE("no answer");
 		cpu_relax();
 	}
-	printf("request: %d segments, used len %u of %u, %s, %llu us, bytes %02x %02x %02x .. %02x\n",
+	printf("request: %d segments, used len %u of %u, %s, %llu us, bytes %02x %02x %02x .. "
+	       "%02x\n",
 	       n, le32toh(q->used->ring[(idx - 1) % q->size].len), len, irq ? "irq" : "poll",
 	       (unsigned long long)(time_now_ns() - began) / 1000, buf[0], buf[1], buf[2],
 	       buf[len - 1]);
@@ -137,51 +137,6 @@ static void drive(const char *address)
 	dma_arena_destroy(a);
 }
 
-/* Take a virtio-fs device whose back end maps 64 MiB of numbered pages to DRIVER_OK, and look. */
-static void look_at_window(struct virtio_transport *t)
-{
-	struct virtio_queue_setup s = { .size = 8 };
-	struct virtio_window w;
-	struct dma_arena *a;
-	uint64_t began, sum = 0;
-	char tag[36];
-
-	TRY(t->ops->set_status(t, 3));
-	TRY(t->ops->set_features(t, UINT64_C(1) << VIRTIO_F_VERSION_1));
-	TRY(t->ops->set_status(t, 11));
-	TRY(dma_arena_create(2 * MIB, t->ops->dma_kind, &a));
-	TRY(t->ops->dma_map(t, a, false));
-	for (s.index = 0; s.index < 2; s.index++) {
-		s.desc = dma_alloc(a, ring_desc_bytes(8), RING_DESC_ALIGN);
-		s.avail = dma_alloc(a, ring_avail_bytes(8), RING_AVAIL_ALIGN);
-		s.used = dma_alloc(a, ring_used_bytes(8), RING_USED_ALIGN);
-		s.desc_iova = dma_iova(a, s.desc);
-		s.avail_iova = dma_iova(a, s.avail);
-		s.used_iova = dma_iova(a, s.used);
-		TRY(t->ops->setup_queue(t, &s));
-	}
-	TRY(t->ops->set_status(t, 15));
-	TRY(t->ops->read_config(t, 0, tag, sizeof(tag)));
-	sleep(2);
-	TRY(t->ops->window(t, &w));
-	began = time_now_ns();
-	for (uint64_t off = 0; off < 64 * MIB; off += PAGE_4K) {
-		uint64_t v = *(volatile uint64_t *)(void *)((char *)w.addr + off);
-
-		if (v != off)
-			DIE("window at %#llx has %#llx", (unsigned long long)off,
-			    (unsigned long long)v);
-		sum += v;
-	}
-	printf("window: 64 MiB touched in %llu us, failed %d\n",
-	       (unsigned long long)(time_now_ns() - began) / 1000, t->ops->failed(t));
-	strcpy((char *)w.addr + 100, "written");
-	TRY(t->ops->read_config(t, 0, tag, sizeof(tag)));
-	sleep(2);
-	t->ops->close(t);
-	dma_arena_destroy(a);
-}
-
 static void print_driver(const char *when, const char *address)
 {
 	struct pci_address addr;
@@ -202,11 +157,10 @@ int main(int argc, char **argv)
 		print_driver("after", argv[1]);
 		return 0;
 	}
-	/* choose TAG|- ADDRESS|-: open a virtio-fs device, say what is known, close it again */
-	if (argc == 4) {
+	if (argc == 3) {
 		struct virtio_pci_choice c = {
-			.tag = strcmp(argv[2], "-") ? argv[2] : NULL,
-			.address = strcmp(argv[3], "-") ? argv[3] : NULL,
+			.tag = strcmp(argv[1], "-") ? argv[1] : NULL,
+			.address = strcmp(argv[2], "-") ? argv[2] : NULL,
 		};
 		struct virtio_transport *t;
 		struct virtio_window w = { 0 };
@@ -219,15 +173,8 @@ int main(int argc, char **argv)
 		r = t->ops->window(t, &w);
 		printf("tag %s, window %d, %p, %#llx bytes\n", tag, r, w.addr,
 		       (unsigned long long)w.size);
-		if (!strcmp(argv[1], "window")) {
-			look_at_window(t);
-			return 0;
-		}
-		if (!strcmp(argv[1], "hold"))
-			sleep(20);
-		if (!strcmp(argv[1], "crash"))
-			abort();
 		t->ops->close(t);
+		return 0;
 	}
-	return 0;
+	DIE("usage: vfio_probe RNG-ADDRESS | vfio_probe TAG|- ADDRESS|-");
 }

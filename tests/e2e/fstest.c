@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+// Tests of a file system's behaviour, run in any directory: the command line and the runner.
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fstest.h"
+#include "report.h"
+
+static const struct test *const tables[] = { data_tests, size_tests, dir_tests,	  name_tests,
+					     attr_tests, mmap_tests, share_tests, random_tests };
+
+uint64_t random_seed = 1;
+long random_ops = 3000;
+static int timeout_s = 120;
+
+static const char usage[] =
+	"usage: fstest [OPTION...] DIR [TEST...]   run the tests, or these, in DIR\n"
+	"       fstest --list                      print their names\n"
+	"       fstest --make FILE SIZE SEED       make a file of pseudo-random data\n"
+	"       fstest --verify FILE SIZE SEED     and check one\n"
+	"  --seed N      for the random tests (1)\n"
+	"  --ops N       operations in a random test (3000)\n"
+	"  --timeout S   for one test (120)\n"
+	"Prints 'ok NAME', 'not ok NAME - reason' or 'skip NAME - reason' for each test.\n";
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	(void)remove(path);
+	return 0;
+}
+
+static void remove_tree(const char *dir)
+{
+	(void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void run_child(const struct test *t, const char *dir)
+{
+	if (chdir(dir) < 0)
+		fail(__FILE__, __LINE__, "%s: %m", dir);
+	(void)umask(022);
+	t->run();
+	_exit(REPORT_OK);
+}
+
+/* wait_for() - the child's status, or -1 when it had to be killed */
+static int wait_for(pid_t pid)
+{
+	struct timespec pause = { .tv_nsec = 2000000 };
+	time_t end = time(NULL) + timeout_s;
+	int status;
+
+	while (time(NULL) < end) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return status;
+		(void)nanosleep(&pause, NULL);
+	}
+	/* Its children too; one that hangs inside the kernel is left behind. */
+	(void)kill(-pid, SIGKILL);
+	return -1;
+}
+
+static int run_test(const struct test *t, const char *dir)
+{
+	char sub[PATH_MAX], why[512] = "";
+	int status, result;
+	pid_t pid;
+
+	(void)snprintf(sub, sizeof(sub), "%s/%s.%d", dir, t->name, (int)getpid());
+	if (mkdir(sub, 0755) < 0) {
+		printf("not ok %s - %s: %s\n", t->name, sub, strerror(errno));
+		return REPORT_FAIL;
+	}
+	report_open();
+	pid = fork();
+	if (pid == 0) {
+		(void)setpgid(0, 0);
+		run_child(t, sub);
+	}
+	status = pid < 0 ? 0 : wait_for(pid);
+	report_read(why, sizeof(why));
+	if (status == -1) {
+		result = REPORT_FAIL;
+		(void)snprintf(why, sizeof(why), "no end after %d s", timeout_s);
+	} else if (WIFSIGNALED(status)) {
+		result = REPORT_FAIL;
+		(void)snprintf(why, sizeof(why), "killed by signal %d", WTERMSIG(status));
+	} else {
+		result = pid < 0 ? REPORT_FAIL : WEXITSTATUS(status);
+	}
+	if (status != -1)
+		remove_tree(sub);
+	if (result == REPORT_OK)
+		printf("ok %s\n", t->name);
+	else
+		printf("%s %s - %s\n", result == REPORT_SKIP ? "skip" : "not ok", t->name, why);
+	(void)fflush(stdout);
+	return result;
+}
+
+static bool chosen(const struct test *t, char **names)
+{
+	if (!*names)
+		return true;
+	for (; *names; names++)
+		if (!strcmp(*names, t->name))
+			return true;
+	return false;
+}
+
+static int run_all(const char *dir, char **names)
+{
+	int failed = 0, n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		for (const struct test *t = tables[i]; t->name; t++) {
+			if (dir && chosen(t, names)) {
+				int r = run_test(t, dir);
+
+				n++;
+				failed += r != REPORT_OK && r != REPORT_SKIP;
+			} else if (!dir) {
+				puts(t->name);
+			}
+		}
+	}
+	if (dir && !n)
+		(void)fprintf(stderr, "fstest: no such test\n");
+	return failed || (dir && !n);
+}
+
+int main(int argc, char **argv)
+{
+	char **arg = argv + 1;
+
+	if (argc == 5 && !strcmp(*arg, "--make"))
+		return make_main(arg[1], arg[2], arg[3]);
+	if (argc == 5 && !strcmp(*arg, "--verify"))
+		return verify_main(arg[1], arg[2], arg[3]);
+	if (argc == 2 && !strcmp(*arg, "--list"))
+		return run_all(NULL, NULL);
+	for (; *arg && **arg == '-' && arg[1]; arg += 2) {
+		if (!strcmp(*arg, "--seed"))
+			random_seed = strtoull(arg[1], NULL, 0);
+		else if (!strcmp(*arg, "--ops"))
+			random_ops = strtol(arg[1], NULL, 0);
+		else if (!strcmp(*arg, "--timeout"))
+			timeout_s = (int)strtol(arg[1], NULL, 0);
+		else
+			break;
+	}
+	if (!*arg || **arg == '-') {
+		(void)fputs(usage, stderr);
+		return 2;
+	}
+	return run_all(*arg, arg + 1);
+}
