@@ -15,6 +15,7 @@
 
 #include "fstest.h"
 #include "report.h"
+#include "tool.h"
 
 static const struct test *const tables[] = { data_tests, size_tests, dir_tests,	  name_tests,
 					     attr_tests, mmap_tests, share_tests, random_tests };
@@ -27,7 +28,11 @@ static const char usage[] =
 	"usage: fstest [OPTION...] DIR [TEST...]   run the tests, or these, in DIR\n"
 	"       fstest --list                      print their names\n"
 	"       fstest --make FILE SIZE SEED       make a file of pseudo-random data\n"
-	"       fstest --verify FILE SIZE SEED     and check one\n"
+	"       fstest --verify FILE SIZE SEED     check one\n"
+	"       fstest --put FILE OFFSET LENGTH SEED    write such data into a file\n"
+	"       fstest --poke FILE OFFSET LENGTH SEED   by a mapping of it, and msync\n"
+	"       fstest --watch FILE                check one that stays open; lines on stdin:\n"
+	"                   data OFFSET LENGTH SEED, size N, end OFFSET\n"
 	"  --seed N      for the random tests (1)\n"
 	"  --ops N       operations in a random test (3000)\n"
 	"  --timeout S   for one test (120)\n"
@@ -101,8 +106,7 @@ static int run_test(const struct test *t, const char *dir)
 	} else {
 		result = pid < 0 ? REPORT_FAIL : WEXITSTATUS(status);
 	}
-	if (status != -1)
-		remove_tree(sub);
+	remove_tree(sub);
 	if (result == REPORT_OK)
 		printf("ok %s\n", t->name);
 	else
@@ -145,11 +149,10 @@ static int run_all(const char *dir, char **names)
 int main(int argc, char **argv)
 {
 	char **arg = argv + 1;
+	int status;
 
-	if (argc == 5 && !strcmp(*arg, "--make"))
-		return make_main(arg[1], arg[2], arg[3]);
-	if (argc == 5 && !strcmp(*arg, "--verify"))
-		return verify_main(arg[1], arg[2], arg[3]);
+	if (argc > 2 && (status = tool_main(argc, argv)) >= 0)
+		return status;
 	if (argc == 2 && !strcmp(*arg, "--list"))
 		return run_all(NULL, NULL);
 	for (; *arg && **arg == '-' && arg[1]; arg += 2) {

@@ -14,9 +14,9 @@
 #define INDIRECT (UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
 #define EVENT	 (UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX)
 
-#define BUF   4096u
-#define SEGS  8u
-#define NREQS 16u
+#define BUF	 4096u
+#define SEGS	 8u
+#define NREQS	 16u
 
 /* A request with buffers of its own. */
 struct one {
@@ -61,7 +61,8 @@ static void bench_end(struct bench *b)
 static void cut(const struct bench *b, char *p, unsigned int n, struct dma_seg *segs)
 {
 	for (unsigned int i = 0; i < n; i++)
-		segs[i] = (struct dma_seg){ dma_iova(b->f.arena, p + i * (BUF / SEGS)), BUF / SEGS };
+		segs[i] =
+			(struct dma_seg){ dma_iova(b->f.arena, p + i * (BUF / SEGS)), BUF / SEGS };
 }
 
 static int submit(struct bench *b, struct one *o, unsigned int n_out, unsigned int n_in)

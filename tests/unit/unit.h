@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 /*
- * must() - for threads that the test made: cmocka's assertions jump out of the test's own thread only.
+ * must() - for threads that the test made: cmocka's assertions jump out of the test's own thread
+ * only.
  */
 #define must(x)                                                                                    \
 	do {                                                                                       \
@@ -61,7 +62,8 @@ static inline uint64_t unit_env(const char *name, uint64_t otherwise)
 	return value && *value ? strtoull(value, NULL, 0) : otherwise;
 }
 
-/* unit_seed() - of the environment variable SEED, or a new one; printed, so that it can be repeated. */
+/* unit_seed() - of the environment variable SEED, or a new one; printed, so that it can be
+ * repeated. */
 static inline uint64_t unit_seed(void)
 {
 	uint64_t seed = unit_env("SEED", (uint64_t)getpid() * 1000003 + (uint64_t)time(NULL));
