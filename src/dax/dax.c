@@ -109,7 +109,7 @@ static void extent_wait_unpinned(struct extent *e)
 void dax_extent_leave(struct extent **batch, unsigned int n)
 {
 	struct dax *d = batch[0]->inode->dax;
-	struct dax_range ranges[LEAVE_BATCH];
+	struct dax_range ranges[LEAVE_BATCH] = { 0 };
 	int r;
 
 	for (unsigned int i = 0; i < n; i++) {

@@ -23,6 +23,7 @@ static const struct test *const tables[] = { data_tests, size_tests, dir_tests,	
 uint64_t random_seed = 1;
 long random_ops = 3000;
 static int timeout_s = 120;
+static const char *except = "";
 
 static const char usage[] =
 	"usage: fstest [OPTION...] DIR [TEST...]   run the tests, or these, in DIR\n"
@@ -36,6 +37,7 @@ static const char usage[] =
 	"  --seed N      for the random tests (1)\n"
 	"  --ops N       operations in a random test (3000)\n"
 	"  --timeout S   for one test (120)\n"
+	"  --except TEST leaves one out\n"
 	"Prints 'ok NAME', 'not ok NAME - reason' or 'skip NAME - reason' for each test.\n";
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -118,7 +120,7 @@ static int run_test(const struct test *t, const char *dir)
 static bool chosen(const struct test *t, char **names)
 {
 	if (!*names)
-		return true;
+		return strcmp(t->name, except) != 0;
 	for (; *names; names++)
 		if (!strcmp(*names, t->name))
 			return true;
@@ -162,6 +164,8 @@ int main(int argc, char **argv)
 			random_ops = strtol(arg[1], NULL, 0);
 		else if (!strcmp(*arg, "--timeout"))
 			timeout_s = (int)strtol(arg[1], NULL, 0);
+		else if (!strcmp(*arg, "--except"))
+			except = arg[1];
 		else
 			break;
 	}

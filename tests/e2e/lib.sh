@@ -61,7 +61,7 @@ run_fstest()
 {
 	local prefix=$1 line name lines=0
 	shift
-	guest timeout 600 "$guest_fstest" "$@" >"$work/fstest.out" 2>&1 </dev/null || true
+	guest timeout 600 "$guest_fstest" --ops "${VFSDAXFUSE_TEST_OPS:-3000}" "$@" >"$work/fstest.out" 2>&1 </dev/null || true
 	while read -r line; do
 		name=${line#not } name=${name#* } name=${name%% - *}
 		case $line in
@@ -86,9 +86,10 @@ spawn()
 	rm -f "$work/$name.pid" "$work/$name.status"
 	(
 		trap - EXIT
+		status=0
 		# shellcheck disable=SC2016 # expanded by the inner shell
-		sh -c 'echo $$ >"$0"; exec "$@"' "$work/$name.pid" "$@"
-		echo $? >"$work/$name.status"
+		sh -c 'echo $$ >"$0"; exec "$@"' "$work/$name.pid" "$@" || status=$?
+		echo $status >"$work/$name.status"
 	) >"$work/$name.log" 2>&1 </dev/null &
 	until_true 20 test -s "$work/$name.pid"
 }

@@ -56,7 +56,7 @@ end_by()
 	[ "$(host_stat live_mappings)" = 0 ]
 	[ "$(host_stat nodes)" -le 1 ]
 	[ "$(host_stat handles)" = 0 ]
-	[ "$(wc -c <"$work/fuse.log")" = 0 ]
+	fails grep -v 'has no DAX window' "$work/fuse.log"
 }
 
 # with_mount NAME HOST-OPTIONS FUSE-OPTIONS COMMAND... - the command with a mount, then the end of both
@@ -70,20 +70,30 @@ with_mount()
 	check "$name: mount" start_fuse "${fuse_options[@]}"
 	mounted && "$@" "$name"
 	check "$name: end" end_by umount "$mnt"
+	stop fuse
 	stop host
 	check "$name: host ends" test "$(cat "$work/host.status")" = 0
 	rm -rf "${share:?}"/*
 }
 
-# fstest_and_cross WINDOW-USED NAME [FSTEST-ARGUMENT...]
+# fstest_and_cross WINDOW-USED NAME
 fstest_and_cross()
 {
 	local window=$1 name=$2
-	shift 2
-	run_fstest "$name" --timeout 30 "$@" "$mnt"
+	most_of_fstest "$name"
 	check "$name: 256 MiB read" read_whole "$window" 256
 	check "$name: 32 MiB written" write_whole "$window" 32
 	check "$name: guest changes" guest_changes
+}
+
+# Ten thousand files take 8 s: once is enough.
+most_of_fstest()
+{
+	if [ "$1" = none ]; then
+		run_fstest "$1" --timeout 30 "$mnt"
+	else
+		run_fstest "$1" --timeout 30 --except ten_thousand "$mnt"
+	fi
 }
 
 cross_none()
@@ -140,7 +150,7 @@ four_readers()
 # Only few mappings: what is refused goes over the virtqueue.
 cross_few()
 {
-	run_fstest "$1" --timeout 30 "$mnt"
+	most_of_fstest "$1"
 	check "$1: 32 MiB written" write_any 32
 	check "$1: guest changes" guest_changes
 }
@@ -154,7 +164,7 @@ write_any()
 
 cross_nowindow()
 {
-	run_fstest "$1" --timeout 30 "$mnt"
+	most_of_fstest "$1"
 	check "$1: 256 MiB read" read_whole no 256
 }
 
@@ -173,6 +183,7 @@ ends()
 	check "ends: daemon in the background" background
 	check "ends: read-only mount" read_only_mount
 	check "ends: host killed" host_killed
+	stop fuse
 	stop host
 }
 
@@ -325,6 +336,8 @@ fuse=$build/src/daemon/vfsdaxfuse host=$build/src/host/vfsdaxhost
 # shellcheck disable=SC2034
 host_fstest=$build/tests/e2e/fstest guest_fstest=$build/tests/e2e/fstest
 [ "$(id -u)" = 0 ] || { echo "native.sh: needs root" >&2; exit 1; }
+# A mount namespace that others begin meanwhile must not keep a copy of our mounts.
+[ -n "${VFSDAXFUSE_E2E-}" ] || VFSDAXFUSE_E2E=1 exec unshare --mount "$0" "$build" "$@"
 make_work
 mnt=$work/mnt
 trap finish_all EXIT

@@ -17,6 +17,7 @@ struct fake_virtio {
 	int irq;
 	int kick_fd; /* readable after a kick */
 	_Atomic unsigned int kicks;
+	_Atomic int failed; /* what the transport says of its peer */
 	uint64_t features;
 	struct virtio_queue_setup setup;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The base layer: arithmetic, iovec cursor, messages with descriptors, guarded copies, counters, events.
+// The base layer: arithmetic, iovec cursor, messages with descriptors, guarded copies, counters,
+// events.
 
 #include "unit.h"
 
@@ -17,6 +18,7 @@
 #include "base/iov.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "base/time.h"
 
 static void num_ranges(void **state)
 {
@@ -347,9 +349,9 @@ static void guard_survives_a_page_that_is_gone(void **state)
 	for (unsigned int i = 0; i < 3; i++) {
 		assert_int_equal(guard_copy(buf, p, 4096), 0);
 		assert_int_equal(buf[4095], 'x');
-		assert_int_equal(guard_copy(buf, p, 4097), -EFAULT);
-		assert_int_equal(guard_copy(buf, p + 4096, 1), -EFAULT);
-		assert_int_equal(guard_copy(p + 4000, buf, 200), -EFAULT);
+		assert_int_equal(unit_fault(guard_copy(buf, p, 4097)), -EFAULT);
+		assert_int_equal(unit_fault(guard_copy(buf, p + 4096, 1)), -EFAULT);
+		assert_int_equal(unit_fault(guard_copy(p + 4000, buf, 200)), -EFAULT);
 		assert_int_equal(guard_copy(p, buf, 100), 0);
 		assert_int_equal(guard_copy(p + 8192 - 1, buf, 0), 0);
 	}
@@ -363,7 +365,7 @@ static void guard_survives_missing_access(void **state)
 
 	assert_int_equal(guard_init(), 0);
 	assert_int_equal(guard_copy(buf, p, sizeof(buf)), 0);
-	assert_int_equal(guard_copy(p, buf, sizeof(buf)), -EFAULT);
+	assert_int_equal(unit_fault(guard_copy(p, buf, sizeof(buf))), -EFAULT);
 	(void)munmap(p, 4096);
 }
 
@@ -379,7 +381,7 @@ static void guard_runs_a_function(void **state)
 	assert_int_equal(guard_init(), 0);
 	assert_int_equal(guard_run(touch, &here), 0);
 	assert_int_equal(here, 1);
-	assert_int_equal(guard_run(touch, p + 5000), -EFAULT);
+	assert_int_equal(unit_fault(guard_run(touch, p + 5000)), -EFAULT);
 	assert_int_equal(guard_run(touch, p), 0);
 	(void)munmap(p, 8192);
 }
@@ -389,7 +391,7 @@ static void *guard_thread(void *arg)
 	char buf[64];
 
 	for (unsigned int i = 0; i < 2000; i++) {
-		must(guard_copy(buf, (char *)arg + 4096, sizeof(buf)) == -EFAULT);
+		must(unit_fault(guard_copy(buf, (char *)arg + 4096, sizeof(buf))) == -EFAULT);
 		must(guard_copy(buf, arg, sizeof(buf)) == 0);
 	}
 	return NULL;
@@ -417,7 +419,7 @@ static void unguarded_fault_is_deadly(void **state)
 
 	assert_true(pid >= 0);
 	if (!pid) {
-		if (guard_init() < 0 || guard_copy(buf, p + 4096, 16) != -EFAULT)
+		if (guard_init() < 0 || unit_fault(guard_copy(buf, p + 4096, 16)) != -EFAULT)
 			_exit(1);
 		(void)signal(SIGALRM, SIG_DFL);
 		(void)alarm(10);
@@ -479,7 +481,7 @@ static void *ping_thread(void *arg)
 	struct ping *p = arg;
 
 	for (unsigned int i = 0; i < 5000; i++) {
-		event_wait(&p[i].there);
+		(void)event_wait(&p[i].there, 60 * NSEC_PER_SEC);
 		p[i].value++;
 		event_set(&p[i].back);
 	}
@@ -497,14 +499,19 @@ static void events(void **state)
 		assert_false(event_is_set(&p[i].there));
 		p[i].value = i;
 		event_set(&p[i].there);
-		event_wait(&p[i].back);
+		(void)event_wait(&p[i].back, 60 * NSEC_PER_SEC);
 		assert_int_equal(p[i].value, i + 1);
 		/* set already: does not wait */
-		event_wait(&p[i].back);
+		(void)event_wait(&p[i].back, 60 * NSEC_PER_SEC);
 	}
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	event_reset(&p[0].back);
 	assert_false(event_is_set(&p[0].back));
+	/* nobody sets it: the time is over, twice; then somebody does */
+	assert_false(event_wait(&p[0].back, 1000000));
+	assert_false(event_wait(&p[0].back, 1000000));
+	event_set(&p[0].back);
+	assert_true(event_wait(&p[0].back, 0));
 	free(p);
 }
 

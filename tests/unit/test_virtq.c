@@ -630,6 +630,26 @@ static void broken_by_its_owner(void **state)
 	bench_end(&b);
 }
 
+/* The peer goes without a word: a sleeper finds out by itself and tells the owner. */
+static void lost_peer_is_noticed(void **state)
+{
+	struct pollfd pfd;
+	struct sender s;
+	struct bench b;
+
+	bench_start(&b, 8, INDIRECT | EVENT, false);
+	pfd = (struct pollfd){ .fd = b.f.irq, .events = POLLIN };
+	sender_start(&s, &b, 0, 1, 1);
+	wait_sleepers(&b, 1);
+	assert_int_equal(poll(&pfd, 1, 0), 0);
+	atomic_store(&b.f.failed, -ENODEV);
+	assert_int_equal(poll(&pfd, 1, 5000), 1);
+	assert_int_equal(virtq_is_broken(&b.q), -ENODEV);
+	virtq_fail_all(&b.q);
+	assert_int_equal(sender_join(&s), -ENODEV);
+	bench_end(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -657,6 +677,7 @@ int main(void)
 		cmocka_unit_test(hostile_index),
 		cmocka_unit_test(length_up_to_what_was_offered),
 		cmocka_unit_test(broken_by_its_owner),
+		cmocka_unit_test(lost_peer_is_noticed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
