@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Packages and builds that check and demo need on the machine itself; to be sourced by bash.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # the names are for those who source this
 
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/vm/lib.sh"

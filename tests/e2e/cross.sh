@@ -76,7 +76,7 @@ larger_set()
 ask()
 {
 	local answer
-	echo "$1" >&"${watcher[1]}"
+	echo "$1" >&"$input"
 	read -r -t 60 answer <&"${watcher[0]}"
 	[ "$answer" = "right $1" ] || {
 		echo "$answer"
@@ -87,8 +87,10 @@ ask()
 # What the host does to an open file the guest sees at once (cache=none).
 host_changes_open()
 {
+	local input pid
 	"$host_fstest" --make "$share/f" 1M 1
 	coproc watcher { guest "$guest_fstest" --watch "$mnt/f"; }
+	input=${watcher[1]} pid=$watcher_PID
 	ask 'data 0 1048576 1'
 	"$host_fstest" --put "$share/f" 5000 100000 2
 	ask 'data 5000 100000 2'
@@ -105,7 +107,8 @@ host_changes_open()
 	ask 'size 1048576'
 	"$host_fstest" --put "$share/f" 300000 748576 4
 	ask 'data 300000 748576 4'
-	kill "$watcher_PID"
+	exec {input}>&- # the end of its input is its end
+	wait "$pid"
 	rm "$share/f"
 }
 
