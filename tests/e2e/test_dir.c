@@ -17,7 +17,7 @@ static void make_entries(int n)
 
 	for (int i = 0; i < n; i++) {
 		(void)snprintf(name, sizeof(name), "entry-%05d", i);
-		OK(close(OK(open(name, O_WRONLY | O_CREAT | O_EXCL, 0644))));
+		OK(mknod(name, S_IFREG | 0644, 0)); /* half the requests of open and close */
 	}
 }
 

@@ -150,6 +150,8 @@ by_end()
 
 mount_command()
 {
+	# mount(8) looks where a package would install it.
+	guest ln -sf "$lab_prefix/sbin/vfsdaxfuse" /usr/sbin/vfsdaxfuse
 	guest timeout 60 mount -t fuse.vfsdaxfuse -o ro,stats=/run/stats vfsdax "$mnt"
 	guest "$guest_fstest" --verify "$mnt/still" 10000 1
 	fails guest touch "$mnt/new"
@@ -172,16 +174,21 @@ no_warnings()
 		"$work/console"
 }
 
-# The daemon of a dead host can be ended, and says so.
+# The daemon of a dead host can be ended, and then no request hangs any more. (QEMU does not tell the
+# guest that the host's daemon is gone, so before that they wait.)
 host_killed()
 {
 	mount_it
 	guest "$guest_fstest" --make "$mnt/still" 10000 1
 	signal KILL host
-	fails guest timeout 40 stat "$mnt/none"
-	script 'kill $(pidof vfsdaxfuse)'
-	script 'for i in $(seq 200); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
-	fails guest mountpoint -q "$mnt"
+	script 'stat "$0/none" >/run/stat.out 2>&1 &
+		sleep 1
+		kill $(pidof vfsdaxfuse)
+		for i in $(seq 200); do pidof vfsdaxfuse stat >/dev/null || break; sleep 0.1; done
+		cat /run/stat.out
+		! pidof vfsdaxfuse stat
+		! mountpoint -q "$0"
+		grep -qE "not connected|Input/output|aborted" /run/stat.out' "$mnt"
 }
 
 main_device()
@@ -201,7 +208,7 @@ main_device()
 	check "guest changes" guest_changes
 	check "fio psync" fio_verify psync
 	check "fio libaio" fio_verify libaio --iodepth=8 --direct=1
-	run_fstest "fstest" --timeout 60 "$mnt"
+	run_fstest "fstest" --timeout 120 "$mnt"
 	check "end by umount" end_by umount "$mnt"
 	check "end by fusermount3" by_end fusermount3 -u "$mnt"
 	check "end by SIGTERM" by_end killall vfsdaxfuse
@@ -216,7 +223,8 @@ main_device()
 # Two devices, one with a small window; the guest is shut down with both mounted.
 two_devices()
 {
-	check "small: host starts" start_host --cache=none --window=64M --tag=small
+	check "small: host starts" start_host --cache=none --window=64M --tag=small \
+		--num-request-queues=2
 	mkdir "$work/share2"
 	spawn host2 "$host" --shared-dir="$work/share2" --socket-path="$work/fs2.sock" \
 		--cache=auto --tag=second --num-request-queues=2
