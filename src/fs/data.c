@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/counter.h"
+#include "base/time.h"
 #include "relay_priv.h"
 
 /* What is known of a file when an access to it begins. */
@@ -80,12 +81,21 @@ void relay_read(struct relay_req *q)
 {
 	const struct fuse_read_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
-	uint64_t asked;
+	uint64_t asked, begin;
 	struct relay_rep rep;
+	int r;
 
 	if (!i || !read_from_window(q, i, in)) {
 		asked = inode_epoch();
-		if (relay_forward(q, &rep) == 0) {
+		begin = time_now_ns();
+		r = relay_exchange(q, &rep);
+		if (i && r == 0)
+			dax_missed(q->r->dax, time_now_ns() - begin);
+		if (r < 0)
+			relay_answer(q, r, 0);
+		else
+			relay_pass(q);
+		if (r == 0 && !rep.error) {
 			counter_add(COUNTER_virtqueue_read_bytes, rep.len);
 			if (i)
 				learn_from_read(i, in, rep.len, asked);
@@ -149,10 +159,14 @@ void relay_write(struct relay_req *q)
 	const struct fuse_write_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
 	struct relay_rep rep;
+	uint64_t begin;
 	int r;
 
 	if (!i || !write_to_window(q, i, in)) {
+		begin = time_now_ns();
 		r = relay_exchange(q, &rep);
+		if (i && r == 0)
+			dax_missed(q->r->dax, time_now_ns() - begin);
 		if (r == 0)
 			written_by_host(q, i, in, &rep);
 		if (r == 0)
