@@ -101,3 +101,6 @@ struct dax_status {
 };
 
 void dax_get_status(struct dax *d, struct dax_status *ret);
+
+/* dax_live_maps() - dax_status.live alone. */
+uint64_t dax_live_maps(struct dax *d);

@@ -92,6 +92,14 @@ void dax_get_status(struct dax *d, struct dax_status *ret)
 	};
 }
 
+uint64_t dax_live_maps(struct dax *d)
+{
+	struct dax_status status;
+
+	dax_get_status(d, &status);
+	return status.live;
+}
+
 struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid)
 {
 	struct dax_inode *di = calloc(1, sizeof(*di));

@@ -53,6 +53,9 @@ static void learn_from_read(struct inode *i, const struct fuse_read_in *in, size
 		return;
 	if (got && got < in->size) {
 		inode_learn_size(i, end, asked);
+	} else if (!got && k.size && in->offset < k.limit) {
+		/* The end is somewhere before: until we know where, nothing is touched there. */
+		inode_size_unknown(i);
 	} else if (!k.size || end > k.limit + PAGE_4K) {
 		/* Still data where we thought the end was, or no idea at all. */
 		(void)pthread_mutex_lock(&i->lock);
@@ -69,7 +72,7 @@ static bool read_from_window(struct relay_req *q, struct inode *i, const struct 
 	renew_size(q->r, i);
 	(void)pthread_rwlock_rdlock(&i->io);
 	k = inode_known(i);
-	if (in->size && range_ok(in->offset, in->size, k.limit) && in->size <= q->r->wish.max_write)
+	if (i->use_dax && in->size && range_ok(in->offset, in->size, k.limit) && in->size <= q->r->wish.max_write)
 		r = dax_read(i->dax, FOFF(in->offset), relay_payload(q), in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r == 0)
@@ -117,7 +120,7 @@ static bool write_to_window(struct relay_req *q, struct inode *i, const struct f
 	renew_size(q->r, i);
 	(void)pthread_rwlock_rdlock(&i->io);
 	k = inode_known(i);
-	if (in->size && k.privs_gone && range_ok(in->offset, in->size, k.limit))
+	if (i->use_dax && in->size && k.privs_gone && range_ok(in->offset, in->size, k.limit))
 		r = dax_write(i->dax, FOFF(in->offset), q->p.rest, in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
