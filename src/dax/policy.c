@@ -24,16 +24,43 @@
  * time. A sequential reader counts once for each region that it passes through.
  */
 #define SMALL_FILE	  (256 * KIB)
+#ifndef SMALL_FILE_MISSES
 #define SMALL_FILE_MISSES 2u
+#endif
 
 #define SEQUENTIAL_AFTER 2u /* accesses that follow each other */
 
+#ifndef ADMIT_MIN
 #define ADMIT_MIN 3u /* accesses to a region before it is looked at */
+#endif
 
-#define TOKEN_PART 16	     /* a virtqueue request earns this part of its time */
-#define TOKENS_MAX 16	     /* in swaps that can be saved up */
+#ifndef TOKEN_PART
+#define TOKEN_PART 32 /* a virtqueue request earns this part of its time */
+#endif
+#ifndef EARN_DIV
+#define EARN_DIV 2
+#endif
+#ifndef TOKENS_MAX
+#define TOKENS_MAX 16
+#endif
+// /* in swaps that can be saved up */
+#ifndef DEBT_MAX
+#define DEBT_MAX   4  /* in swaps that a sequential reader may owe */
+#endif
 
-#define AGE_MISSES 8u /* misses for each region of the window, until all is halved */
+#ifndef MARGIN
+#define MARGIN 2u
+#endif
+#ifdef VK
+#define VKC (pressed_locked(d))
+#else
+#define VKC 0
+#endif
+#define GAIN_NS 3000u /* a hit saves at least that, wherever it was measured */
+
+#ifndef AGE_MISSES
+#define AGE_MISSES 32u /* misses for each region of the window, until all is halved */
+#endif
 
 static bool sequential_locked(struct dax_inode *di, struct foff off, size_t len)
 {
@@ -93,9 +120,15 @@ static unsigned int cover_present(const struct dax_inode *di, struct foff off, u
 	return shift;
 }
 
+static void earn_locked(struct dax *d, uint64_t ns)
+{
+	d->tokens_ns = MIN(d->tokens_ns + (int64_t)ns, (int64_t)(TOKENS_MAX * d->swap_cost_ns));
+}
+
 static void age_locked(struct dax *d)
 {
 	struct extent *e = d->hand;
+	uint64_t sum = 0;
 
 	if (++d->misses_in_age < AGE_MISSES * (d->size >> d->region_shift))
 		return;
@@ -106,7 +139,10 @@ static void age_locked(struct dax *d)
 
 		/* relaxed: a hit that is counted meanwhile may be lost */
 		atomic_store_explicit(&e->hits, hits / 2, memory_order_relaxed);
+		sum += hits - hits / 2;
 	}
+	/* Half of what is left each time: in the end each hit has earned once. */
+	earn_locked(d, sum * GAIN_NS / EARN_DIV);
 }
 
 /* Count an access to a region that is not mapped; returns how many there were lately. */
@@ -140,23 +176,91 @@ static void ghost_forget_locked(struct dax *d, uint64_t nodeid, uint64_t region)
 			d->ghost[i].count = 0;
 }
 
-/* Under pressure: shall the region be mapped in place of another? */
-static bool admit_locked(struct dax *d, struct dax_inode *di, struct foff off, size_t len, bool seq)
+/* Has the window been full? Then room is what another gave up, and not for free. */
+static bool pressed_locked(const struct dax *d)
+{
+	return (d->age || d->misses_in_age) && buddy_free_bytes(d->buddy) < d->size / 2;
+}
+
+static bool may_owe_locked(const struct dax *d)
+{
+	return !pressed_locked(d) || d->tokens_ns > -(int64_t)(DEBT_MAX * d->swap_cost_ns);
+}
+
+/* Shall the region be mapped, if it must be in place of another (@full)? */
+static bool pressed_locked(const struct dax *d);
+static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, struct foff off,
+			 size_t len, bool seq, bool full)
 {
 	uint64_t region = off.v >> d->region_shift;
-	uint32_t heat, count;
+	uint32_t heat = 0, count;
 
 	/* A reader that passes through counts once. */
 	if (seq && (off.v - len) >> d->region_shift == region)
 		return false;
 	age_locked(d);
-	count = ghost_count_locked(d, di->nodeid, region);
+	/* Where there is room, the inode's own count has been enough. */
+	count = full || VKC ? ghost_count_locked(d, di->nodeid, region) : ADMIT_MIN;
 	if (count < ADMIT_MIN || d->njobs || d->tokens_ns < (int64_t)d->swap_cost_ns)
 		return false;
-	if (!dax_clock_coldest_locked(d, &heat) || count <= 2 * (uint64_t)heat)
+	if (full && (!dax_clock_coldest_locked(d, &heat) || count <= MARGIN * (uint64_t)heat))
 		return false;
 	d->tokens_ns -= (int64_t)d->swap_cost_ns;
 	ghost_forget_locked(d, di->nodeid, region);
+	/* It was wanted that often; without this it would be the next to go. */
+	atomic_init(&e->hits, count);
+	return true;
+}
+
+/* Do the hits of somebody who reads on from @off to the end of the block pay for a swap? */
+static bool stream_pays(const struct dax *d, struct foff off, size_t len, unsigned int shift,
+			uint64_t limit)
+{
+	struct foff from;
+	uint64_t end = block_part(off, shift, limit, &from);
+
+	end += from.v;
+	return (end - off.v) / len * GAIN_NS >= 2 * d->swap_cost_ns;
+}
+
+/* What a sequential reader has passed was not wanted for its own sake: its hits do not count. */
+static void cool_passed_locked(struct dax_inode *di, struct foff off, size_t len)
+{
+	struct foff begin = FOFF(align_down(off.v, UINT64_C(1) << di->dax->region_shift));
+	struct extent *e = begin.v ? index_find(&di->index, FOFF(begin.v - 1)) : NULL;
+	uint32_t hits, passed;
+
+	if (!e || !e->stream)
+		return;
+	/* relaxed: a hit that is counted meanwhile may be lost */
+	hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
+	passed = (uint32_t)(e->len / len);
+	atomic_store_explicit(&e->hits, hits - MIN(hits, passed), memory_order_relaxed);
+}
+
+/* Under pressure: the shape of what a sequential reader gets in place of another; or false. */
+static bool admit_stream_locked(struct dax *d, struct dax_inode *di, struct extent *e,
+				struct foff off, size_t len, uint64_t limit)
+{
+	struct foff begin = FOFF(align_down(off.v, UINT64_C(1) << d->region_shift));
+	const struct extent *prev = begin.v ? index_find(&di->index, FOFF(begin.v - 1)) : NULL;
+	unsigned int shift = d->region_shift, best;
+
+	if (d->njobs || !may_owe_locked(d))
+		return false;
+	while (shift < d->max_shift && !stream_pays(d, off, len, shift, limit))
+		shift++;
+	/* What has been read to its end is followed by twice as much, if that begins here. */
+	while (prev && prev->stream && shift < MIN(prev->shift + 1, d->max_shift) &&
+	       align_down(off.v, UINT64_C(2) << shift) == align_down(off.v, UINT64_C(1) << shift))
+		shift++;
+	best = best_shift(d, off, limit, shift);
+	if (best < d->region_shift || !stream_pays(d, off, len, best, limit) ||
+	    cover_present(di, off, best) != best)
+		return false;
+	shape(e, off, best, limit);
+	e->stream = true;
+	d->tokens_ns -= (int64_t)d->swap_cost_ns;
 	return true;
 }
 
@@ -197,16 +301,42 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 	bool seq = sequential_locked(di, off, len);
 	enum dax_verdict verdict = DAX_NO;
 	unsigned int shift;
+	bool full;
 	int r;
 
 	if (!eligible_locked(di, limit, write))
 		return DAX_NO;
 	wish_locked(di, e, off, limit, seq);
+	if (seq)
+		cool_passed_locked(di, off, len);
 	scoped_lock(&d->lock);
+	if (limit <= UINT64_C(1) << d->region_shift) {
+		full = d->live >= d->budget || buddy_largest(d->buddy) < (int)e->shift;
+		return admit_locked(d, di, e, off, len, seq, full) ? DAX_LATER : DAX_NO;
+	}
+#ifdef VK
+	if (pressed_locked(d) && !seq) {
+		shift = best_shift(d, off, limit, d->region_shift);
+		shape(e, off, cover_present(di, off, shift), limit);
+		full = d->live >= d->budget || buddy_largest(d->buddy) < (int)e->shift;
+#ifdef VR
+		if (!full) {
+			shift = best_shift(d, off, limit, MIN(d->region_shift + VR, (unsigned)buddy_largest(d->buddy)));
+			shape(e, off, cover_present(di, off, shift), limit);
+		}
+#endif
+		return admit_locked(d, di, e, off, len, seq, full) ? DAX_LATER : DAX_NO;
+	}
+#endif
 	for (;;) {
+		if (!may_owe_locked(d))
+			break;
 		r = dax_space_get_locked(d, e->shift, &e->at);
-		if (r == 0)
+		if (r == 0) {
+			if (pressed_locked(d))
+				d->tokens_ns -= (int64_t)d->swap_cost_ns;
 			return DAX_NOW;
+		}
 		shift = e->shift - 1;
 		if (shift < d->region_shift || cover_present(di, off, shift) != shift)
 			break;
@@ -216,12 +346,28 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 		/* Room is about to come; the next access will see. */
 		d->want_leave = true;
 		(void)pthread_cond_signal(&d->work);
-	} else if (admit_locked(d, di, off, len, seq)) {
+	} else if (seq && admit_stream_locked(d, di, e, off, len, limit)) {
+		verdict = DAX_LATER;
+	} else if (admit_locked(d, di, e, off, len, seq, true)) {
 		shift = best_shift(d, off, limit, d->region_shift);
 		shape(e, off, cover_present(di, off, shift), limit);
 		verdict = DAX_LATER;
 	}
 	return verdict;
+}
+
+/* A sequential reader has come far enough in an extent: what it has saved is there to be spent. */
+static void earn_stream_locked(struct dax_inode *di, const struct extent *prev)
+{
+	const struct extent *e = index_find(&di->index, prev->from);
+	struct dax *d = di->dax;
+	uint64_t gain;
+
+	if (!e)
+		return;
+	gain = (uint64_t)atomic_load_explicit(&e->hits, memory_order_relaxed) * GAIN_NS;
+	scoped_lock(&d->lock);
+	earn_locked(d, MIN(gain, d->swap_cost_ns));
 }
 
 bool dax_policy_ahead(struct dax_inode *di, const struct extent *prev, struct extent *e,
@@ -230,6 +376,7 @@ bool dax_policy_ahead(struct dax_inode *di, const struct extent *prev, struct ex
 	struct foff off = FOFF(prev->from.v + (UINT64_C(1) << prev->shift));
 	unsigned int shift;
 
+	earn_stream_locked(di, prev);
 	if (off.v >= limit)
 		return false;
 	shift = best_shift(di->dax, off, limit, MIN(prev->shift + 1, di->dax->max_shift));
@@ -245,9 +392,6 @@ void dax_policy_swapped_locked(struct dax *d, uint64_t ns)
 
 void dax_missed(struct dax *d, uint64_t ns)
 {
-	int64_t max;
-
 	scoped_lock(&d->lock);
-	max = (int64_t)(TOKENS_MAX * d->swap_cost_ns);
-	d->tokens_ns = MIN(d->tokens_ns + (int64_t)(ns / TOKEN_PART), max);
+	earn_locked(d, ns / TOKEN_PART);
 }
