@@ -30,8 +30,11 @@ struct cred {
  */
 int cred_become(struct cred *c, uid_t uid, gid_t gid, gid_t group);
 
-/* cred_umask() - use the caller's mask; the kernel overrides it with a default ACL. */
-void cred_umask(struct cred *c, mode_t mask);
+/*
+ * cred_umask() - use the caller's mask; the kernel overrides it with a default ACL. Returns 0, or
+ * -EIO when this thread has no mask of its own (cred_thread_init() could not get it one).
+ */
+int cred_umask(struct cred *c, mode_t mask);
 
 /* cred_drop_fsetid() - writes and truncations of this thread take away setuid and setgid. */
 void cred_drop_fsetid(struct cred *c);

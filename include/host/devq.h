@@ -37,7 +37,7 @@ struct devq_chain {
 
 /* Serves one request. Returns how many bytes were written into the writable iovecs. */
 typedef size_t devq_handler(void *ctx, const struct iovec *rd, unsigned int n_rd,
-			     const struct iovec *wr, unsigned int n_wr);
+			    const struct iovec *wr, unsigned int n_wr);
 
 struct devq;
 
@@ -78,7 +78,7 @@ bool devq_running(const struct devq *v);
  * Returns the index of the next chain that would have been taken.
  */
 unsigned int devq_stop(struct devq *v, unsigned int patience_ms, void (*give_up)(void *arg),
-			void *arg);
+		       void *arg);
 
 /* devq_reset() - stop it and forget everything but its index. */
 void devq_reset(struct devq *v);
@@ -106,7 +106,7 @@ struct devq_side {
 };
 
 enum devq_popped devq_side_pop(struct devq_side *s, const struct mem_table *t,
-				 struct devq_chain *ret, const char **ret_why);
+			       struct devq_chain *ret, const char **ret_why);
 
 /* devq_side_push() - 0 or -EFAULT; *ret_notify: the driver wants an interrupt. */
 int devq_side_push(struct devq_side *s, uint16_t head, uint32_t written, bool *ret_notify);

@@ -19,8 +19,8 @@
 #endif
 #define FS_EXT_GROUPS 32u /* FUSE_EXT_GROUPS, missing in some headers of 7.38 */
 
-#define FS_MAX_PAGES 256u
-#define FS_MAX_WRITE (FS_MAX_PAGES * 4096u)
+#define FS_MAX_PAGES  256u
+#define FS_MAX_WRITE  (FS_MAX_PAGES * 4096u)
 
 /* A request without WRITE's payload is copied into private memory; this bounds it. */
 #define FS_MAX_REQUEST (FS_MAX_WRITE + 4096u)
@@ -61,7 +61,7 @@ struct fuse_server {
 struct fs_inode {
 	struct idmap_entry by_id;
 	struct idmap_entry by_key;
-	uint64_t lookups; /* what the guest has to forget; at 0 the nodeid is void */
+	uint64_t lookups;   /* what the guest has to forget; at 0 the nodeid is void */
 	unsigned int users; /* requests that use it now */
 	dev_t dev;
 	ino_t ino;
@@ -195,6 +195,7 @@ struct fs_proc_name fs_proc_name(int fd);
 typedef int fs_op(struct fs_call *c);
 
 /* The opcodes that have an operation; the table in fuse_server.c is made of the same list. */
+/* clang-format off */
 #define FS_OPS(X)                                                                                  \
 	X(LOOKUP, lookup) X(GETATTR, getattr) X(SETATTR, setattr) X(READLINK, readlink)            \
 	X(SYMLINK, symlink) X(MKNOD, mknod) X(MKDIR, mkdir) X(UNLINK, unlink) X(RMDIR, rmdir)      \
@@ -207,6 +208,7 @@ typedef int fs_op(struct fs_call *c);
 	X(LSEEK, lseek) X(COPY_FILE_RANGE, copy_file_range) X(SYNCFS, syncfs) X(STATX, statx)      \
 	X(FORGET, forget) X(BATCH_FORGET, batch_forget) X(INTERRUPT, interrupt)                    \
 	X(SETUPMAPPING, setupmapping) X(REMOVEMAPPING, removemapping)
+/* clang-format on */
 
 #define FS_OP_PROTO(code, name) int fs_op_##name(struct fs_call *c);
 FS_OPS(FS_OP_PROTO)

@@ -15,11 +15,12 @@
  * reached through a struct mapper.
  *
  * What it holds to:
- * - One inode has one nodeid however often and under whatever name it is looked up, until all lookups
- *   are forgotten. Nodeids and file handles are numbers that are never used twice in the life of the
- *   server; each is looked up and checked in each request.
+ * - One inode has one nodeid however often and under whatever name it is looked up, until all
+ * lookups are forgotten. Nodeids and file handles are numbers that are never used twice in the life
+ * of the server; each is looked up and checked in each request.
  * - Nothing outside of the directory is reachable: names are single components, symbolic links
- *   are never followed, "." and ".." are refused, and only regular files and directories are opened.
+ *   are never followed, "." and ".." are refused, and only regular files and directories are
+ * opened.
  * - What a caller creates is made with the caller's user and group id, when this process may change
  *   its own (that is, as root); the guest's kernel has checked the caller's permissions.
  */
@@ -31,8 +32,8 @@ enum fuse_cache {
 };
 
 struct fuse_server_config {
-	int root_fd;	     /* the directory, O_PATH or readable; dup'ed */
-	int proc_fd;	     /* /proc/self/fd, O_PATH; dup'ed; -1: is opened */
+	int root_fd; /* the directory, O_PATH or readable; dup'ed */
+	int proc_fd; /* /proc/self/fd, O_PATH; dup'ed; -1: is opened */
 	enum fuse_cache cache;
 	bool readonly;
 	bool xattr;

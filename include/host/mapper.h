@@ -18,8 +18,8 @@ struct mapper_ops {
 	/*
 	 * Show [foff, foff + len) of @fd at @woff, in place of what was there. @fd stays the
 	 * caller's. -ENOSPC: no more mappings are allowed; -EOPNOTSUPP: the peer has no window;
-	 * -ENOTCONN: it is gone; -ENXIO: it refused; -ECANCELED: the wait for it was broken off (the
-	 * mapping may exist).
+	 * -ENOTCONN: it is gone; -ENXIO: it refused; -ECANCELED: the wait for it was broken off
+	 * (the mapping may exist).
 	 */
 	int (*map)(struct mapper *m, int fd, struct foff foff, struct woff woff, uint64_t len,
 		   bool writable);

@@ -24,8 +24,8 @@ struct host_options {
 };
 
 /*
- * host_options_parse() - Returns 0; or -EINVAL, having printed one line on stderr. The strings point
- * into @argv. When help or version is set nothing else is checked.
+ * host_options_parse() - Returns 0; or -EINVAL, having printed one line on stderr. The strings
+ * point into @argv. When help or version is set nothing else is checked.
  */
 int host_options_parse(int argc, char **argv, struct host_options *ret);
 

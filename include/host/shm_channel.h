@@ -6,12 +6,12 @@
 
 /*
  * vhost-user, "Back-end message types": SHMEM_MAP and SHMEM_UNMAP on the channel that
- * SET_BACKEND_REQ_FD gave, each with NEED_REPLY. Region id 0 is the DAX window (VIRTIO 1.2, 5.11.6).
- * The peer wants exactly what was mapped to be unmapped and nothing mapped twice: shm_map (above
- * this) keeps the books.
+ * SET_BACKEND_REQ_FD gave, each with NEED_REPLY. Region id 0 is the DAX window
+ * (VIRTIO 1.2, 5.11.6). The peer wants exactly what was mapped to be unmapped and nothing mapped
+ * twice: shm_map (above this) keeps the books.
  *
- * QEMU serves the channel in its main loop and sends ADD_MEM_REG on the main socket, waiting for our
- * answer, before it answers SHMEM_MAP: the main socket's thread must take no lock that is held
+ * QEMU serves the channel in its main loop and sends ADD_MEM_REG on the main socket, waiting for
+ * our answer, before it answers SHMEM_MAP: the main socket's thread must take no lock that is held
  * while a request waits. When it stops a queue it can be the other way round: QEMU waits for our
  * answer to GET_VRING_BASE and serves the channel only after it. Then the waiting request has to be
  * broken off (shm_channel_cancel); its answer is skipped when it comes.

@@ -11,6 +11,9 @@
  * One vhost_backend serves one connection at a time. The thread that calls vhost_backend_serve()
  * reads the socket; each queue has a thread of its own (host/devq.h), which calls @handle.
  *
+ * A pause of the machine stops and starts the queues like a reset of the device does, and its
+ * mappings must stay: so they are removed at DESTROY, INIT and the end of the connection only.
+ *
  * Locks and waits, from the top; a thread waits only for what stands below of what it holds:
  *   socket's thread: joins queue threads (GET_VRING_BASE, SET_VRING_ENABLE, at the end)
  *   queue thread:    fuse_server session > shm_map > shm_channel, and there for the front end
@@ -27,9 +30,9 @@
 struct vhost_backend_config {
 	char tag[VHOST_TAG_MAX]; /* zero-padded */
 	unsigned int num_request_queues;
-	uint64_t window;	     /* bytes; 0: none is offered */
-	struct shm_channel *channel; /* outlives the back end */
-	devq_handler *handle;	     /* called by queue threads */
+	uint64_t window;		 /* bytes; 0: none is offered */
+	struct shm_channel *channel;	 /* outlives the back end */
+	devq_handler *handle;		 /* called by queue threads */
 	void (*disconnected)(void *ctx); /* after the last request of a connection */
 	void *ctx;
 };

@@ -23,10 +23,10 @@ struct vhost_backend {
 /* A request that passed vhu_request_check(), and what becomes its reply. */
 struct vhost_msg {
 	struct vhu_header h;
-	union vhu_payload p; /* zero behind h.size */
+	union vhu_payload p;	/* zero behind h.size */
 	int fds[FDMSG_MAX_FDS]; /* those that a handler keeps it replaces by -1 */
 	unsigned int nfds;
-	bool reply; /* p is the reply, of h.size bytes */
+	bool reply;	 /* p is the reply, of h.size bytes */
 	const char *why; /* why it is wrong, for the log */
 };
 

@@ -15,7 +15,7 @@
 #include "host/cred.h"
 
 static __thread bool cred_ready;
-static __thread bool cred_root;	 /* this thread can change its identity */
+static __thread bool cred_root;	  /* this thread can change its identity */
 static __thread bool cred_fs_own; /* the umask is this thread's alone */
 
 struct cred_caps {
@@ -61,8 +61,8 @@ void cred_thread_init(void)
 	(void)umask(0);
 	if (geteuid() != 0 || cred_caps_get(&c) < 0)
 		return;
-	cred_root = (c.d[0].effective & (1u << CAP_SETUID)) &&
-		    (c.d[0].effective & (1u << CAP_SETGID));
+	cred_root =
+		(c.d[0].effective & (1u << CAP_SETUID)) && (c.d[0].effective & (1u << CAP_SETGID));
 	if (cred_root)
 		(void)syscall(SYS_setgroups, 0, NULL);
 }
@@ -95,12 +95,13 @@ fail:
 	return -errno;
 }
 
-void cred_umask(struct cred *c, mode_t mask)
+int cred_umask(struct cred *c, mode_t mask)
 {
-	if (!cred_fs_own || c->umask)
-		return;
-	c->umask = true;
+	if (!cred_fs_own)
+		return -EIO;
 	c->old_umask = umask(mask & 0777);
+	c->umask = true;
+	return 0;
 }
 
 void cred_drop_fsetid(struct cred *c)
@@ -118,9 +119,9 @@ void cred_restore(struct cred *c)
 
 	if (c->umask)
 		(void)umask(c->old_umask);
-	if (c->changed && (syscall(SYS_setresuid, -1, 0, -1) < 0 ||
-			   syscall(SYS_setresgid, -1, 0, -1) < 0 ||
-			   (c->group && syscall(SYS_setgroups, 0, NULL) < 0))) {
+	if (c->changed &&
+	    (syscall(SYS_setresuid, -1, 0, -1) < 0 || syscall(SYS_setresgid, -1, 0, -1) < 0 ||
+	     (c->group && syscall(SYS_setgroups, 0, NULL) < 0))) {
 		log_err("cannot become root again: %m");
 		abort();
 	}

@@ -43,7 +43,7 @@ struct devq {
 
 	/* The thread's own. */
 	struct devq_side side;
-	uint64_t serial; /* the table that side's pointers are from */
+	uint64_t serial;   /* the table that side's pointers are from */
 	unsigned int heat; /* > 0: spin before sleeping */
 	struct devq_chain chain;
 };
@@ -328,7 +328,7 @@ bool devq_running(const struct devq *v)
 }
 
 unsigned int devq_stop(struct devq *v, unsigned int patience_ms, void (*give_up)(void *arg),
-			void *arg)
+		       void *arg)
 {
 	struct pollfd pfd = { .fd = v->done_fd, .events = POLLIN };
 

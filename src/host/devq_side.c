@@ -151,7 +151,7 @@ static void side_pop_guarded(void *arg)
 }
 
 enum devq_popped devq_side_pop(struct devq_side *s, const struct mem_table *t,
-				 struct devq_chain *ret, const char **ret_why)
+			       struct devq_chain *ret, const char **ret_why)
 {
 	struct side_pop p = { .s = s, .t = t, .ret = ret, .result = DEVQ_POP_EMPTY };
 
@@ -185,8 +185,8 @@ static void side_push_guarded(void *arg)
 	ring_store_release(&s->used->idx, ++s->next_used);
 	ring_full_barrier();
 	if (s->event_idx)
-		p->notify = ring_need_event(ring_load_relaxed(ring_used_event(&r)), s->next_used,
-					    old);
+		p->notify =
+			ring_need_event(ring_load_relaxed(ring_used_event(&r)), s->next_used, old);
 	else
 		p->notify = !(ring_load_relaxed(&s->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 }

@@ -65,8 +65,8 @@ static int fs_inode_insert_locked(struct fuse_server *s, struct fs_inode *i)
 
 int fs_inode_init(struct fuse_server *s)
 {
-	_cleanup_close_ int fd = openat(s->cfg.root_fd, ".",
-					O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int fd =
+		openat(s->cfg.root_fd, ".", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct statx stx;
 	int r;
 

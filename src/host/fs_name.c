@@ -49,11 +49,10 @@ static int fs_begin(struct fs_call *c, const char *name, uint32_t mask, struct f
 		r = fuse_name_ok(name);
 	if (r == 0 && c->s->cfg.readonly)
 		r = -EROFS;
-	if (r == 0 && cred) {
-		if (fs_flags(c) & FUSE_DONT_MASK)
-			cred_umask(cred, mask);
+	if (r == 0 && cred && fs_flags(c) & FUSE_DONT_MASK)
+		r = cred_umask(cred, mask);
+	if (r == 0 && cred)
 		r = cred_become(cred, c->req.h->uid, c->req.h->gid, fs_supp_group(c));
-	}
 	return r;
 }
 
@@ -63,7 +62,8 @@ int fs_op_mknod(struct fs_call *c)
 	_cleanup_cred_ struct cred cred = { 0 };
 	const struct fuse_mknod_in *in = fs_arg(c);
 	/* The kernel's new_decode_dev(). */
-	dev_t dev = makedev((in->rdev >> 8) & 0xfff, (in->rdev & 0xff) | ((in->rdev >> 12) & ~0xffu));
+	dev_t dev =
+		makedev((in->rdev >> 8) & 0xfff, (in->rdev & 0xff) | ((in->rdev >> 12) & ~0xffu));
 	int r = fs_begin(c, c->req.name[0], in->umask, &dir, &cred);
 
 	if (r < 0)
@@ -158,7 +158,7 @@ static int fs_rename(struct fs_call *c, uint64_t to_id, unsigned int flags)
 	if (r < 0)
 		return r;
 	return renameat2(from.i->fd, c->req.name[0], to.i->fd, c->req.name[1], flags) < 0 ? -errno
-											   : 0;
+											  : 0;
 }
 
 int fs_op_rename(struct fs_call *c)

@@ -161,9 +161,8 @@ int fuse_server_new(const struct fuse_server_config *cfg, struct fuse_server **r
 	if (!s)
 		return -ENOMEM;
 	s->cfg = *cfg;
-	s->proc_fd = cfg->proc_fd >= 0
-			     ? fcntl(cfg->proc_fd, F_DUPFD_CLOEXEC, 3)
-			     : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	s->proc_fd = cfg->proc_fd >= 0 ? fcntl(cfg->proc_fd, F_DUPFD_CLOEXEC, 3)
+				       : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (s->proc_fd < 0)
 		return -errno;
 	r = fs_inode_init(s);

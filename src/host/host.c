@@ -59,8 +59,8 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		return r;
 	h->channel = shm_channel_new();
 	if (h->channel)
-		h->map = shm_map_new(shm_channel_mapper(h->channel), cfg->window,
-				     cfg->max_mappings);
+		h->map =
+			shm_map_new(shm_channel_mapper(h->channel), cfg->window, cfg->max_mappings);
 	if (h->map) {
 		fs.mapper = shm_map_mapper(h->map);
 		r = fuse_server_new(&fs, &h->server);

@@ -134,7 +134,8 @@ int main(int argc, char **argv)
 	if (host_options_parse(argc, argv, &o) < 0)
 		return 2;
 	if (o.help || o.version) {
-		(void)fputs(o.help ? host_options_usage() : "vfsdaxhost " VFSDAX_VERSION "\n", stdout);
+		(void)fputs(o.help ? host_options_usage() : "vfsdaxhost " VFSDAX_VERSION "\n",
+			    stdout);
 		return 0;
 	}
 	log_init("vfsdaxhost", o.log_level);

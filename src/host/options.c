@@ -101,7 +101,8 @@ static int parse_window(const char *s, struct host_options *o)
 {
 	uint64_t v;
 
-	if (host_parse_size(s, &v) < 0 || (v && (!is_pow2(v) || v < PAGE_4K || v > HOST_WINDOW_MAX)))
+	if (host_parse_size(s, &v) < 0 ||
+	    (v && (!is_pow2(v) || v < PAGE_4K || v > HOST_WINDOW_MAX)))
 		return -EINVAL;
 	o->host.window = v;
 	return 0;

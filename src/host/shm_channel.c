@@ -20,10 +20,10 @@ struct shm_channel {
 	pthread_mutex_t lock;	 /* one request at a time; held while it waits */
 	pthread_mutex_t fd_lock; /* guards fd and epoch; taken after lock; held for no wait */
 	int fd;
-	uint64_t epoch;		/* counts the descriptors that were set */
-	uint64_t skip_epoch;	/* under lock: the descriptor on which answers are to be skipped */
-	unsigned int skip;	/* under lock: how many */
-	int cancel_fd;		/* an eventfd, readable while requests are to be broken off */
+	uint64_t epoch;	     /* counts the descriptors that were set */
+	uint64_t skip_epoch; /* under lock: the descriptor on which answers are to be skipped */
+	unsigned int skip;   /* under lock: how many */
+	int cancel_fd;	     /* an eventfd, readable while requests are to be broken off */
 };
 
 struct shm_reply {
@@ -90,7 +90,9 @@ static int channel_request(struct shm_channel *c, uint32_t request, const struct
 		struct vhu_header h;
 		struct vhu_mmap m;
 	} __attribute__((packed)) msg = {
-		.h = { .request = request, .flags = VHU_VERSION | VHU_NEED_REPLY, .size = sizeof(*m) },
+		.h = { .request = request,
+		       .flags = VHU_VERSION | VHU_NEED_REPLY,
+		       .size = sizeof(*m) },
 		.m = *m,
 	};
 	_cleanup_close_ int fd = -1;

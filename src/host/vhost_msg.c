@@ -67,6 +67,8 @@ static int queue_start(struct vhost_backend *b, struct vhost_msg *m, struct devq
 {
 	int r;
 
+	if (devq_running(q))
+		return 0;
 	devq_set_features(q, b->features);
 	r = devq_start(q);
 	if (r < 0)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include "base/cleanup.h"
@@ -21,6 +22,9 @@
 #define VHU_PF_OURS                                                                                \
 	(BIT64(VHU_PF_MQ) | BIT64(VHU_PF_REPLY_ACK) | BIT64(VHU_PF_CONFIG) |                       \
 	 BIT64(VHU_PF_BACKEND_REQ) | BIT64(VHU_PF_BACKEND_SEND_FD) | BIT64(VHU_PF_SHMEM))
+
+/* A back end that takes longer for an answer is lost: nobody may wait for it for ever. */
+#define VHU_ANSWER_S 5
 
 /* A guest-physical address for the arena: not 0, so that an address that is not one shows up. */
 #define VHU_ARENA_GPA (UINT64_C(4) * GIB)
@@ -47,6 +51,17 @@ static int vhu_send(struct vhost_user *u, uint32_t request, uint32_t flags, cons
 	return fdmsg_send(u->sock, msg, sizeof(h) + size, fds, nfds);
 }
 
+/* As fdmsg_recv(). What comes after an answer that was late cannot be told from it, so none may. */
+static int vhu_recv(struct vhost_user *u, void *buf, size_t len)
+{
+	int r = fdmsg_recv(u->sock, buf, len, NULL, NULL);
+
+	if (r != -EAGAIN)
+		return r;
+	vhu_peer_lost(u, -ETIMEDOUT);
+	return -ETIMEDOUT;
+}
+
 /* Receive the reply to @request; its payload must be @min to @max bytes. Returns the size. */
 static int vhu_recv_reply(struct vhost_user *u, uint32_t request, void *payload, uint32_t min,
 			  uint32_t max)
@@ -54,14 +69,14 @@ static int vhu_recv_reply(struct vhost_user *u, uint32_t request, void *payload,
 	struct vhu_header h;
 	int r;
 
-	r = fdmsg_recv(u->sock, &h, sizeof(h), NULL, NULL);
+	r = vhu_recv(u, &h, sizeof(h));
 	if (r <= 0)
 		return r < 0 ? r : -ENOTCONN;
 	if (h.request != request || (h.flags & VHU_VERSION_MASK) != VHU_VERSION ||
 	    !(h.flags & VHU_REPLY) || h.size < min || h.size > max)
 		return -EPROTO;
 	if (h.size) {
-		r = fdmsg_recv(u->sock, payload, h.size, NULL, NULL);
+		r = vhu_recv(u, payload, h.size);
 		if (r <= 0)
 			return r < 0 ? r : -EPROTO;
 	}
@@ -333,18 +348,24 @@ static int vhu_get_window_size(struct vhost_user *u, uint64_t *ret)
 				   offsetof(struct vhu_shmem_config, sizes), sizeof(config));
 	if (r < 0)
 		return r;
+	/* A reply that ends before or inside of the size that it announces is none. */
+	if (config.nregions && (size_t)r < offsetof(struct vhu_shmem_config, sizes[1]))
+		return -EPROTO;
 	*ret = config.nregions ? config.sizes[0] : 0;
 	return 0;
 }
 
 static int vhu_start(struct vhost_user *u)
 {
+	const struct timeval timeout = { .tv_sec = VHU_ANSWER_S };
 	uint64_t offered, window_size;
 	int pair[2];
 	int r;
 
 	u->irq = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (u->irq < 0)
+	if (u->irq < 0 ||
+	    setsockopt(u->sock, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    setsockopt(u->sock, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
 		return -errno;
 	r = vhu_get_u64(u, VHU_GET_FEATURES, &u->features);
 	if (r < 0)

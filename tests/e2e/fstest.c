@@ -15,6 +15,7 @@
 
 #include "fstest.h"
 #include "report.h"
+#include "tool.h"
 
 static const struct test *const tables[] = { data_tests, size_tests, dir_tests,	  name_tests,
 					     attr_tests, mmap_tests, share_tests, random_tests };
@@ -22,15 +23,21 @@ static const struct test *const tables[] = { data_tests, size_tests, dir_tests,	
 uint64_t random_seed = 1;
 long random_ops = 3000;
 static int timeout_s = 120;
+static const char *except = "";
 
 static const char usage[] =
 	"usage: fstest [OPTION...] DIR [TEST...]   run the tests, or these, in DIR\n"
 	"       fstest --list                      print their names\n"
 	"       fstest --make FILE SIZE SEED       make a file of pseudo-random data\n"
-	"       fstest --verify FILE SIZE SEED     and check one\n"
+	"       fstest --verify FILE SIZE SEED     check one\n"
+	"       fstest --put FILE OFFSET LENGTH SEED    write such data into a file\n"
+	"       fstest --poke FILE OFFSET LENGTH SEED   by a mapping of it, and msync\n"
+	"       fstest --watch FILE                check one that stays open; lines on stdin:\n"
+	"                   data OFFSET LENGTH SEED, size N, end OFFSET\n"
 	"  --seed N      for the random tests (1)\n"
 	"  --ops N       operations in a random test (3000)\n"
 	"  --timeout S   for one test (120)\n"
+	"  --except TEST leaves one out\n"
 	"Prints 'ok NAME', 'not ok NAME - reason' or 'skip NAME - reason' for each test.\n";
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -101,8 +108,7 @@ static int run_test(const struct test *t, const char *dir)
 	} else {
 		result = pid < 0 ? REPORT_FAIL : WEXITSTATUS(status);
 	}
-	if (status != -1)
-		remove_tree(sub);
+	remove_tree(sub);
 	if (result == REPORT_OK)
 		printf("ok %s\n", t->name);
 	else
@@ -114,7 +120,7 @@ static int run_test(const struct test *t, const char *dir)
 static bool chosen(const struct test *t, char **names)
 {
 	if (!*names)
-		return true;
+		return strcmp(t->name, except) != 0;
 	for (; *names; names++)
 		if (!strcmp(*names, t->name))
 			return true;
@@ -145,11 +151,10 @@ static int run_all(const char *dir, char **names)
 int main(int argc, char **argv)
 {
 	char **arg = argv + 1;
+	int status;
 
-	if (argc == 5 && !strcmp(*arg, "--make"))
-		return make_main(arg[1], arg[2], arg[3]);
-	if (argc == 5 && !strcmp(*arg, "--verify"))
-		return verify_main(arg[1], arg[2], arg[3]);
+	if (argc > 2 && (status = tool_main(argc, argv)) >= 0)
+		return status;
 	if (argc == 2 && !strcmp(*arg, "--list"))
 		return run_all(NULL, NULL);
 	for (; *arg && **arg == '-' && arg[1]; arg += 2) {
@@ -159,6 +164,8 @@ int main(int argc, char **argv)
 			random_ops = strtol(arg[1], NULL, 0);
 		else if (!strcmp(*arg, "--timeout"))
 			timeout_s = (int)strtol(arg[1], NULL, 0);
+		else if (!strcmp(*arg, "--except"))
+			except = arg[1];
 		else
 			break;
 	}

@@ -8,9 +8,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define KIB 1024L
-#define MIB (1024L * KIB)
-#define GIB (1024L * MIB)
+#define KIB  1024L
+#define MIB  (1024L * KIB)
+#define GIB  (1024L * MIB)
 #define PAGE 4096L
 
 /* Every test runs in a process and an empty working directory of its own. */
@@ -91,7 +91,3 @@ void finish(pid_t pid);
 /* as_nobody() - run @fn in a child without privileges; it keeps the working directory. */
 void as_nobody(void (*fn)(void *), void *arg);
 void need_root(void);
-
-/* fstest --make and --verify: a whole file of pattern; an exit status. */
-int make_main(const char *file, const char *size, const char *seed);
-int verify_main(const char *file, const char *size, const char *seed);

@@ -111,7 +111,7 @@ static void tell_and_seek(void)
 /* As rm -r does it. */
 static void remove_while_reading(void)
 {
-	int left = 2000, rounds = 0;
+	int left = 700, rounds = 0;
 	struct dirent *e;
 	DIR *dir;
 

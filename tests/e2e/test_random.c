@@ -83,8 +83,9 @@ static void op_read(struct model *m)
 		ssize_t n = OK(pread(fd, m->buf + got, len - got, off + (off_t)got));
 
 		if (n == 0)
-			fail(__FILE__, __LINE__, "step %ld, read %zu at %lld, size %lld: ends at %zu",
-			     m->step, len, (long long)off, (long long)m->size, got);
+			fail(__FILE__, __LINE__,
+			     "step %ld, read %zu at %lld, size %lld: ends at %zu", m->step, len,
+			     (long long)off, (long long)m->size, got);
 		got += (size_t)n;
 	}
 	EQ(got, want);
@@ -169,7 +170,7 @@ static void op_empty(struct model *m)
 static void model_run(bool with_map)
 {
 	static void (*const ops[])(struct model *) = {
-		op_read, op_read,  op_read,	op_read,  op_read,   op_read,  op_write, op_write,
+		op_read,  op_read,  op_read,	 op_read,  op_read,   op_read,	op_write, op_write,
 		op_write, op_write, op_truncate, op_punch, op_reopen, op_empty, op_map,
 	};
 	struct model m = { .rnd = random_seed + with_map };

@@ -116,34 +116,39 @@ static void appenders(void)
 	}
 }
 
-/* What one has written the other reads, when a pipe has told so. */
+/* What one has written the other reads, as soon as a pipe has told so. */
 static void reader(void *arg)
 {
-	int pipe_fd = *(int *)arg, fd = OK(open("f", O_RDONLY));
+	const int *told = arg, *ack = told + 2;
+	int fd = OK(open("f", O_RDONLY));
 	uint64_t seed;
 
-	while (read(pipe_fd, &seed, sizeof(seed)) == sizeof(seed))
-		check_pattern(fd, (off_t)seed * 1000, 3000, seed);
+	OK(close(told[1]));
+	while (read(told[0], &seed, sizeof(seed)) == sizeof(seed)) {
+		check_pattern(fd, (off_t)seed % 7 * 1000, 3000, seed);
+		EQ(write(ack[1], &seed, sizeof(seed)), sizeof(seed));
+	}
 }
 
 static void writer_and_reader(void)
 {
-	int fd = create_file("f", 0, 0), pipe_fd[2];
+	int fd = create_file("f", 0, 0), pipes[4];
+	uint64_t seed, back;
 	pid_t pid;
 
-	OK(pipe2(pipe_fd, O_CLOEXEC));
-	for (uint64_t seed = 0; seed < 100; seed++) {
-		write_pattern(fd, (off_t)seed * 1000, 3000, seed);
-		EQ(write(pipe_fd[1], &seed, sizeof(seed)), sizeof(seed));
-		if (seed % 10)
-			continue;
-		/* The pipe holds one message for each that starts here. */
-		pid = start(reader, &(int){ OK(dup(pipe_fd[0])) });
-		OK(close(pipe_fd[1]));
-		finish(pid);
-		OK(close(pipe_fd[0]));
-		OK(pipe2(pipe_fd, O_CLOEXEC));
+	OK(pipe2(pipes, O_CLOEXEC));
+	OK(pipe2(pipes + 2, O_CLOEXEC));
+	pid = start(reader, pipes);
+	OK(close(pipes[3])); /* so that the end of the reader shows */
+	for (seed = 0; seed < 200; seed++) {
+		write_pattern(fd, (off_t)seed % 7 * 1000, 3000, seed);
+		EQ(write(pipes[1], &seed, sizeof(seed)), sizeof(seed));
+		if (read(pipes[2], &back, sizeof(back)) != sizeof(back))
+			break;
 	}
+	OK(close(pipes[1]));
+	finish(pid);
+	EQ(seed, 200);
 }
 
 static void try_locks(void *arg)

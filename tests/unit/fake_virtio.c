@@ -42,6 +42,11 @@ static void fake_kick(struct virtio_transport *t, unsigned int index)
 	(void)eventfd_write(f->kick_fd, 1);
 }
 
+static int fake_failed(struct virtio_transport *t)
+{
+	return fake_of(t)->failed;
+}
+
 void fake_init(struct fake_virtio *f, uint64_t features, bool scatter)
 {
 	memset(f, 0, sizeof(*f));
@@ -51,6 +56,7 @@ void fake_init(struct fake_virtio *f, uint64_t features, bool scatter)
 		.setup_queue = fake_setup_queue,
 		.irq_fd = fake_irq_fd,
 		.kick = fake_kick,
+		.failed = fake_failed,
 	};
 	f->t.ops = &f->ops;
 	f->features = features;

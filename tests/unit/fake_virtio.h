@@ -15,8 +15,9 @@ struct fake_virtio {
 	struct virtio_transport_ops ops;
 	struct dma_arena *arena;
 	int irq;
-	int kick_fd;		  /* readable after a kick */
+	int kick_fd; /* readable after a kick */
 	_Atomic unsigned int kicks;
+	_Atomic int failed; /* what the transport says of its peer */
 	uint64_t features;
 	struct virtio_queue_setup setup;
 
@@ -39,7 +40,8 @@ struct fake_chain {
 	uint32_t out_bytes, in_bytes;
 };
 
-/* fake_init() - @features: VIRTIO_RING_F_* bits that the queue uses. @scatter: pages in odd places. */
+/* fake_init() - @features: VIRTIO_RING_F_* bits that the queue uses. @scatter: pages in odd places.
+ */
 void fake_init(struct fake_virtio *f, uint64_t features, bool scatter);
 void fake_fini(struct fake_virtio *f);
 

@@ -55,7 +55,8 @@ struct stack_call {
 	size_t out_len;
 };
 
-/* stack_call() - one raw FUSE request over queue 0 with @slot; payload's length or a negative errno. */
+/* stack_call() - one raw FUSE request over queue 0 with @slot; payload's length or a negative
+ * errno. */
 int stack_call(struct stack *s, struct client_slot *slot, int queue, const struct stack_call *c);
 
 /* stack_lookup() - the node id of @name in the root; asserts that it is there. */

@@ -333,13 +333,17 @@ static void nothing_outside_is_reachable(void **state)
 		assert_int_equal(r, -EINVAL);
 		(void)lookup(f, d, bad[i], &r);
 		assert_int_equal(r, -EINVAL);
-		assert_int_equal(call_names(f, FUSE_MKDIR, d, &md, sizeof(md), bad[i], NULL), -EINVAL);
+		assert_int_equal(call_names(f, FUSE_MKDIR, d, &md, sizeof(md), bad[i], NULL),
+				 -EINVAL);
 		assert_int_equal(call_names(f, FUSE_UNLINK, d, NULL, 0, bad[i], NULL), -EINVAL);
 		assert_int_equal(call_names(f, FUSE_RMDIR, d, NULL, 0, bad[i], NULL), -EINVAL);
 		assert_int_equal(call_names(f, FUSE_SYMLINK, d, NULL, 0, bad[i], "x"), -EINVAL);
-		assert_int_equal(call_names(f, FUSE_LINK, d, &ln, sizeof(ln), bad[i], NULL), -EINVAL);
-		assert_int_equal(call_names(f, FUSE_RENAME, 1, &ren, sizeof(ren), bad[i], "n"), -EINVAL);
-		assert_int_equal(call_names(f, FUSE_RENAME, 1, &ren, sizeof(ren), "d", bad[i]), -EINVAL);
+		assert_int_equal(call_names(f, FUSE_LINK, d, &ln, sizeof(ln), bad[i], NULL),
+				 -EINVAL);
+		assert_int_equal(call_names(f, FUSE_RENAME, 1, &ren, sizeof(ren), bad[i], "n"),
+				 -EINVAL);
+		assert_int_equal(call_names(f, FUSE_RENAME, 1, &ren, sizeof(ren), "d", bad[i]),
+				 -EINVAL);
 	}
 	/* A link is read, not followed. */
 	l = lookup(f, 1, "link", &r);
@@ -459,7 +463,8 @@ static unsigned int list(struct fixture *f, bool plus, size_t room)
 		size_t at = 0;
 
 		assert_int_equal(call_room(f, plus ? FUSE_READDIRPLUS : FUSE_READDIR, 1, &rd,
-					   sizeof(rd), room), 0);
+					   sizeof(rd), room),
+				 0);
 		if (!f->reply_len)
 			break;
 		while (at < f->reply_len) {
@@ -468,8 +473,8 @@ static unsigned int list(struct fixture *f, bool plus, size_t room)
 					       (plus ? sizeof(struct fuse_entry_out) : 0));
 
 			rd.offset = d->off;
-			at += plus ? FUSE_DIRENTPLUS_SIZE((const struct fuse_direntplus *)(
-					     const void *)(f->reply + at))
+			at += plus ? FUSE_DIRENTPLUS_SIZE((const struct fuse_direntplus
+								   *)(const void *)(f->reply + at))
 				   : FUSE_DIRENT_SIZE(d);
 			n++;
 		}

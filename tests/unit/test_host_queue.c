@@ -272,13 +272,13 @@ static void regions_are_checked(void **state)
 {
 	struct fixture *f = *state;
 	static const struct vhu_mem_region bad[] = {
-		{ 0, 0, 0, 0 },					/* empty */
-		{ UINT64_MAX - 4095, 8192, 0x1000, 0 },		/* wraps */
+		{ 0, 0, 0, 0 },				/* empty */
+		{ UINT64_MAX - 4095, 8192, 0x1000, 0 }, /* wraps */
 		{ 0, 8192, UINT64_MAX - 4095, 0 },
 		{ 0, 4096, 0x1000, UINT64_MAX - 100 },
-		{ 0, 4096, 0x1000, MEM_SIZE - 4095 },		/* past the end of the file */
+		{ 0, 4096, 0x1000, MEM_SIZE - 4095 }, /* past the end of the file */
 		{ 0, MEM_SIZE + 1, 0x1000, 0 },
-		{ GPA_BASE + 4096, 4096, 0x1000, 0 },		/* overlaps */
+		{ GPA_BASE + 4096, 4096, 0x1000, 0 }, /* overlaps */
 		{ GPA_BASE - 4096, 4097, 0x1000, 0 },
 		{ 0, 4096, UVA_BASE + 4096, 0 },
 	};
@@ -363,9 +363,11 @@ static int start(struct fixture *f)
 	assert_int_equal(devq_set_size(f->q, SIZE), 0);
 	assert_int_equal(devq_set_base(f->q, 65536), -EINVAL);
 	assert_int_equal(devq_set_addr(f->q, UADDR(UVA_BASE + 1), UADDR(UVA_BASE + AVAIL_AT),
-				       UADDR(UVA_BASE + USED_AT)), -EINVAL);
+				       UADDR(UVA_BASE + USED_AT)),
+			 -EINVAL);
 	assert_int_equal(devq_set_addr(f->q, UADDR(UVA_BASE), UADDR(UVA_BASE + AVAIL_AT),
-				       UADDR(UVA_BASE + USED_AT)), 0);
+				       UADDR(UVA_BASE + USED_AT)),
+			 0);
 	devq_set_features(f->q, 1ull << VIRTIO_RING_F_EVENT_IDX);
 	devq_set_kick(f->q, dup(f->kick));
 	devq_set_call(f->q, dup(f->call));

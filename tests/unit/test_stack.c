@@ -149,9 +149,9 @@ static void errors_of_the_host_come_back(void **state)
 				    &(struct stack_call){ .opcode = 61, .nodeid = FUSE_ROOT_ID }),
 			 -ENOSYS);
 	/* a request that is too short */
-	assert_int_equal(
-		stack_call(&S, S.slot, 0, &(struct stack_call){ .opcode = FUSE_OPEN, .nodeid = 1 }),
-		-EINVAL);
+	assert_int_equal(stack_call(&S, S.slot, 0,
+				    &(struct stack_call){ .opcode = FUSE_OPEN, .nodeid = 1 }),
+			 -EINVAL);
 	assert_int_equal(fs_dev_broken(S.dev), 0);
 }
 
@@ -420,8 +420,8 @@ static void *reader_main(void *arg)
 	while (!atomic_load(&r->stop)) {
 		uint64_t off = rng_below(&rng, 8 * MIB - 65536);
 		bool window = r->di && rng_chance(&rng, 2);
-		int n = window ? dax_read(r->di, FOFF(off), buf, 65536, 8 * MIB) :
-				 read_req(r->slot, (int)r->id, r->node, r->fh, off, buf, 65536);
+		int n = window ? dax_read(r->di, FOFF(off), buf, 65536, 8 * MIB)
+			       : read_req(r->slot, (int)r->id, r->node, r->fh, off, buf, 65536);
 
 		if (n == (window ? 0 : 65536)) {
 			must(pattern_check(buf, off, 65536, 0) == 65536);
@@ -442,8 +442,9 @@ static void readers_run(struct reader *r, unsigned int n, struct dax_inode *di, 
 
 	for (unsigned int i = 0; i < n; i++) {
 		r[i] = (struct reader){ .id = i, .node = node, .fh = fh, .di = di };
-		assert_int_equal(
-			client_slot_create(S.client, STACK_SLOT / 2, STACK_SLOT / 2, &r[i].slot), 0);
+		assert_int_equal(client_slot_create(S.client, STACK_SLOT / 2, STACK_SLOT / 2,
+						    &r[i].slot),
+				 0);
 	}
 }
 

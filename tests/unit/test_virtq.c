@@ -14,9 +14,9 @@
 #define INDIRECT (UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
 #define EVENT	 (UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX)
 
-#define BUF   4096u
-#define SEGS  8u
-#define NREQS 16u
+#define BUF	 4096u
+#define SEGS	 8u
+#define NREQS	 16u
 
 /* A request with buffers of its own. */
 struct one {
@@ -61,7 +61,8 @@ static void bench_end(struct bench *b)
 static void cut(const struct bench *b, char *p, unsigned int n, struct dma_seg *segs)
 {
 	for (unsigned int i = 0; i < n; i++)
-		segs[i] = (struct dma_seg){ dma_iova(b->f.arena, p + i * (BUF / SEGS)), BUF / SEGS };
+		segs[i] =
+			(struct dma_seg){ dma_iova(b->f.arena, p + i * (BUF / SEGS)), BUF / SEGS };
 }
 
 static int submit(struct bench *b, struct one *o, unsigned int n_out, unsigned int n_in)
@@ -629,6 +630,26 @@ static void broken_by_its_owner(void **state)
 	bench_end(&b);
 }
 
+/* The peer goes without a word: a sleeper finds out by itself and tells the owner. */
+static void lost_peer_is_noticed(void **state)
+{
+	struct pollfd pfd;
+	struct sender s;
+	struct bench b;
+
+	bench_start(&b, 8, INDIRECT | EVENT, false);
+	pfd = (struct pollfd){ .fd = b.f.irq, .events = POLLIN };
+	sender_start(&s, &b, 0, 1, 1);
+	wait_sleepers(&b, 1);
+	assert_int_equal(poll(&pfd, 1, 0), 0);
+	atomic_store(&b.f.failed, -ENODEV);
+	assert_int_equal(poll(&pfd, 1, 5000), 1);
+	assert_int_equal(virtq_is_broken(&b.q), -ENODEV);
+	virtq_fail_all(&b.q);
+	assert_int_equal(sender_join(&s), -ENODEV);
+	bench_end(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -656,6 +677,7 @@ int main(void)
 		cmocka_unit_test(hostile_index),
 		cmocka_unit_test(length_up_to_what_was_offered),
 		cmocka_unit_test(broken_by_its_owner),
+		cmocka_unit_test(lost_peer_is_noticed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,7 @@ struct load {
 	struct fake_virtio f;
 	struct virtq q;
 	uint64_t seed;
+	unsigned int delay_us;	  /* before each answer, at random, up to this */
 	_Atomic bool stop;	  /* the senders */
 	_Atomic bool stop_device; /* the rest */
 	_Atomic uint64_t done;
@@ -87,7 +88,12 @@ static void *device_main(void *arg)
 
 		while (n < HELD && fake_take(&l->f, &held[n]))
 			n++;
-		if (rng_chance(&rng, 64))
+		if (n && l->delay_us) {
+			uint64_t until = time_now_ns() + rng_below(&rng, l->delay_us * NSEC_PER_US);
+
+			while (time_now_ns() < until)
+				cpu_relax();
+		} else if (rng_chance(&rng, 64))
 			(void)usleep((useconds_t)rng_below(&rng, 300));
 		/* Answer some in any order; all of them when nothing else is there to do. */
 		while (n && (quiet || !rng_chance(&rng, 3))) {
@@ -133,7 +139,8 @@ static void *irq_main(void *arg)
 	return NULL;
 }
 
-static void load_run(uint64_t features, unsigned int size, uint64_t ns)
+static void load_run(uint64_t features, unsigned int size, unsigned int threads,
+		     unsigned int delay_us, uint64_t ns)
 {
 	struct load *l = calloc(1, sizeof(*l));
 	struct client *c = calloc(THREADS, sizeof(*c));
@@ -143,8 +150,9 @@ static void load_run(uint64_t features, unsigned int size, uint64_t ns)
 	assert_non_null(c);
 	fake_init(&l->f, features, false);
 	l->seed = unit_seed();
+	l->delay_us = delay_us;
 	assert_int_equal(virtq_init(&l->q, &l->f.t, l->f.arena, 0, size, features), 0);
-	for (unsigned int i = 0; i < THREADS; i++) {
+	for (unsigned int i = 0; i < threads; i++) {
 		c[i].l = l;
 		c[i].id = i;
 		c[i].out = dma_alloc(l->f.arena, PAGE_4K, PAGE_4K);
@@ -156,11 +164,11 @@ static void load_run(uint64_t features, unsigned int size, uint64_t ns)
 	}
 	assert_int_equal(pthread_create(&device, NULL, device_main, l), 0);
 	assert_int_equal(pthread_create(&irq, NULL, irq_main, l), 0);
-	for (unsigned int i = 0; i < THREADS; i++)
+	for (unsigned int i = 0; i < threads; i++)
 		assert_int_equal(pthread_create(&c[i].thread, NULL, client_main, &c[i]), 0);
 	(void)usleep((useconds_t)(ns / NSEC_PER_US));
 	atomic_store(&l->stop, true);
-	for (unsigned int i = 0; i < THREADS; i++)
+	for (unsigned int i = 0; i < threads; i++)
 		assert_int_equal(pthread_join(c[i].thread, NULL), 0);
 	atomic_store(&l->stop_device, true);
 	assert_int_equal(pthread_join(device, NULL), 0);
@@ -176,27 +184,47 @@ static void load_run(uint64_t features, unsigned int size, uint64_t ns)
 	free(c);
 }
 
+/* A fifth of the time each. */
+static uint64_t share_ns(void)
+{
+	return unit_seconds(5) * NSEC_PER_SEC / 5;
+}
+
 static void indirect_event_index(void **state)
 {
-	load_run(INDIRECT | EVENT, 4, unit_seconds(4) * NSEC_PER_SEC / 4);
+	load_run(INDIRECT | EVENT, 4, THREADS, 0, share_ns());
 }
 
 static void chained_flags(void **state)
 {
-	load_run(0, 8, unit_seconds(4) * NSEC_PER_SEC / 4);
+	load_run(0, 8, THREADS, 0, share_ns());
 }
 
 static void large_ring(void **state)
 {
-	load_run(INDIRECT | EVENT, 256, unit_seconds(4) * NSEC_PER_SEC / 4);
+	load_run(INDIRECT | EVENT, 256, THREADS, 0, share_ns());
+}
+
+/*
+ * With one request at a time no other one wakes a sleeper that was forgotten. The answer comes
+ * about when the waiter stops to spin and falls asleep.
+ */
+static void one_at_a_time_event_index(void **state)
+{
+	load_run(INDIRECT | EVENT, 4, 1, 20, share_ns());
+}
+
+static void one_at_a_time_flags(void **state)
+{
+	load_run(0, 4, 1, 20, share_ns());
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(indirect_event_index),
-		cmocka_unit_test(chained_flags),
-		cmocka_unit_test(large_ring),
+		cmocka_unit_test(indirect_event_index), cmocka_unit_test(chained_flags),
+		cmocka_unit_test(large_ring),		cmocka_unit_test(one_at_a_time_event_index),
+		cmocka_unit_test(one_at_a_time_flags),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: MIT
+# Counting of tests and control of daemons, for the end-to-end tests; to be sourced by bash.
+# shellcheck shell=bash disable=SC2154 # host and guest_fstest come from the script
+
+passed=0 failed=0 skipped=0
+
+# make_work - a directory for everything, which finish_all removes
+make_work()
+{
+	work=$(mktemp -d "${TMPDIR:-/tmp}/vfsdaxfuse-e2e.XXXXXX")
+	share=$work/share
+	mkdir "$share" "$work/mnt"
+	chmod 755 "$work"
+}
+
+pass()
+{
+	passed=$((passed + 1))
+	echo "ok $1"
+}
+
+# not_ok NAME REASON [FILE] - and the file's last lines
+not_ok()
+{
+	failed=$((failed + 1))
+	echo "not ok $1 - $2"
+	[ ! -s "${3-}" ] || tail -n 15 "$3" | sed 's/^/    | /'
+}
+
+# check NAME COMMAND... - one test: the command, run with -e in a subshell, must end well
+#
+# In the background, because -e has no effect in a condition.
+check()
+{
+	local name=$1 status=0
+	shift
+	(set -e; "$@") >"$work/check.out" 2>&1 &
+	wait $! || status=$?
+	if [ $status = 0 ]; then
+		pass "$name"
+	else
+		not_ok "$name" "status $status" "$work/check.out"
+	fi
+}
+
+# fails COMMAND... - as "!", which -e does not see
+fails()
+{
+	! "$@"
+}
+
+# tally - the last line, and the exit status
+tally()
+{
+	echo "$passed passed, $failed failed, $skipped skipped"
+	[ "$failed" = 0 ]
+}
+
+# run_fstest PREFIX [ARGUMENT...] - each of its tests is one of ours
+run_fstest()
+{
+	local prefix=$1 line name lines=0
+	shift
+	guest timeout 600 "$guest_fstest" --ops "${VFSDAXFUSE_TEST_OPS:-3000}" "$@" >"$work/fstest.out" 2>&1 </dev/null || true
+	while read -r line; do
+		name=${line#not } name=${name#* } name=${name%% - *}
+		case $line in
+		ok\ *) pass "$prefix: $name" ;;
+		not\ ok\ *) not_ok "$prefix: $name" "${line#* - }" ;;
+		skip\ *)
+			skipped=$((skipped + 1))
+			echo "skip $prefix: $name - ${line#* - }"
+			;;
+		*) not_ok "$prefix: fstest" "$line" ;;
+		esac
+		lines=$((lines + 1))
+	done <"$work/fstest.out"
+	[ "$lines" != 0 ] || not_ok "$prefix: fstest" "it says nothing"
+}
+
+# spawn NAME COMMAND... - in the background; NAME.pid, NAME.log and, at the end, NAME.status
+spawn()
+{
+	local name=$1
+	shift
+	rm -f "$work/$name.pid" "$work/$name.status"
+	(
+		trap - EXIT
+		status=0
+		# shellcheck disable=SC2016 # expanded by the inner shell
+		sh -c 'echo $$ >"$0"; exec "$@"' "$work/$name.pid" "$@" || status=$?
+		echo $status >"$work/$name.status"
+	) >"$work/$name.log" 2>&1 </dev/null &
+	until_true 20 test -s "$work/$name.pid"
+}
+
+running()
+{
+	[ -s "$work/$1.pid" ] && [ ! -e "$work/$1.status" ]
+}
+
+# signal SIGNAL NAME - only to what was spawned and runs
+signal()
+{
+	! running "$2" || kill -s "$1" "$(cat "$work/$2.pid")"
+}
+
+# status_of NAME - its exit status, when it ends within 20 s
+status_of()
+{
+	until_true 200 test -s "$work/$1.status" || {
+		echo "$1 does not end" >&2
+		return 1
+	}
+	cat "$work/$1.status"
+}
+
+# stop NAME - end it by SIGTERM, or by force
+stop()
+{
+	signal TERM "$1"
+	status_of "$1" >/dev/null 2>&1 || signal KILL "$1"
+}
+
+# until_true TENTHS COMMAND... - try until it succeeds
+until_true()
+{
+	local n=$1
+	shift
+	until "$@"; do
+		[ "$n" -gt 0 ] || return 1
+		n=$((n - 1))
+		sleep 0.1
+	done
+}
+
+# start_host OPTION... - vfsdaxhost with $share; it listens when this returns
+start_host()
+{
+	rm -f "$work/fs.sock"
+	spawn host "$host" --shared-dir="$share" --socket-path="$work/fs.sock" "$@"
+	until_true 50 test -S "$work/fs.sock"
+}
+
+# host_stat NAME - a number from the statistics of vfsdaxhost
+host_stat()
+{
+	local lines
+	lines=$(grep -c 'stats:' "$work/host.log") || true
+	signal USR1 host
+	until_true 20 host_stats_after "$lines"
+	grep 'stats:' "$work/host.log" | tail -n 1 | grep -oE "(^| )$1=[0-9]+" | cut -d = -f 2
+}
+
+host_stats_after()
+{
+	[ "$(grep -c 'stats:' "$work/host.log")" -gt "$1" ]
+}
+
+# number NAME LINE - the value of NAME=value in a line of counters
+number()
+{
+	grep -oE "(^| )$1=[0-9]+" <<<"$2" | cut -d = -f 2
+}
+
+# finish_all - end what was spawned, unmount, remove; for the trap
+finish_all()
+{
+	local file name dir
+	for file in "$work"/*.pid; do
+		name=$(basename "$file" .pid)
+		[ ! -e "$file" ] || ! running "$name" || signal TERM "$name"
+	done
+	for dir in "$work"/mnt*; do
+		! mountpoint -q "$dir" || umount -l "$dir"
+	done
+	for file in "$work"/*.pid; do
+		[ ! -e "$file" ] || stop "$(basename "$file" .pid)"
+	done
+	rm -rf --one-file-system "$work"
+}

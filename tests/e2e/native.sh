@@ -1,0 +1,351 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# End-to-end tests without a VM: vfsdaxfuse on vfsdaxhost by a socket, with a real FUSE mount.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd -P)
+# shellcheck source=tests/e2e/lib.sh
+. "$here/lib.sh"
+# shellcheck source=tests/e2e/cross.sh
+. "$here/cross.sh"
+
+usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
+Configurations: none auto always never small few queues nowindow ends errors (default: all)."
+
+# The machine itself is the guest.
+guest()
+{
+	"$@"
+}
+
+stats()
+{
+	rm -f "$work/stats"
+	signal USR1 fuse
+	until_true 20 test -s "$work/stats"
+	cat "$work/stats"
+}
+
+mounted()
+{
+	grep -q " $mnt fuse.vfsdaxfuse " /proc/self/mounts
+}
+
+not_mounted()
+{
+	fails mounted
+}
+
+# start_fuse OPTION... - returns when the mount works
+start_fuse()
+{
+	spawn fuse "$fuse" -f -o "stats=$work/stats" --vhost-user="$work/fs.sock" "$@" "$mnt"
+	until_true 50 mounted_and_answering
+}
+
+mounted_and_answering()
+{
+	mounted && timeout 5 ls "$mnt" >/dev/null
+}
+
+# end_by COMMAND... - it unmounts, and all is given back
+end_by()
+{
+	"$@"
+	[ "$(status_of fuse)" = 0 ]
+	not_mounted
+	[ "$(host_stat live_mappings)" = 0 ]
+	[ "$(host_stat nodes)" -le 1 ]
+	[ "$(host_stat handles)" = 0 ]
+	fails grep -v 'has no DAX window' "$work/fuse.log"
+}
+
+# with_mount NAME HOST-OPTIONS FUSE-OPTIONS COMMAND... - the command with a mount, then the end of both
+with_mount()
+{
+	local name=$1 host_options fuse_options
+	read -ra host_options <<<"$2"
+	read -ra fuse_options <<<"$3"
+	shift 3
+	check "$name: host starts" start_host "${host_options[@]}"
+	check "$name: mount" start_fuse "${fuse_options[@]}"
+	mounted && "$@" "$name"
+	check "$name: end" end_by umount "$mnt"
+	stop fuse
+	stop host
+	check "$name: host ends" test "$(cat "$work/host.status")" = 0
+	rm -rf "${share:?}"/*
+}
+
+# fstest_and_cross WINDOW-USED NAME
+fstest_and_cross()
+{
+	local window=$1 name=$2
+	most_of_fstest "$name"
+	check "$name: 256 MiB read" read_whole "$window" 256
+	check "$name: 32 MiB written" write_whole "$window" 32
+	check "$name: guest changes" guest_changes
+}
+
+# Ten thousand files take 8 s: once is enough.
+most_of_fstest()
+{
+	if [ "$1" = none ]; then
+		run_fstest "$1" --timeout 30 "$mnt"
+	else
+		run_fstest "$1" --timeout 30 --except ten_thousand "$mnt"
+	fi
+}
+
+cross_none()
+{
+	check "$1: host changes an open file" host_changes_open
+	check "$1: host changes names" host_changes_names
+	fstest_and_cross yes "$1"
+	check "$1: read-only files" read_only_open
+}
+
+read_only_open()
+{
+	"$host_fstest" --make "$share/ro" 100000 1
+	chmod 400 "$share/ro"
+	"$host_fstest" --verify "$mnt/ro" 100000 1
+	rm -f "$share/ro"
+}
+
+cross_auto()
+{
+	fstest_and_cross yes "$1"
+}
+
+cross_never()
+{
+	check "$1: host changes an open file" host_changes_open
+	fstest_and_cross no "$1"
+}
+
+cross_small()
+{
+	check "$1: files larger than the window" larger_set 24
+	fstest_and_cross yes "$1"
+	check "$1: four readers at a time" four_readers
+}
+
+# Each has 32 MiB; the window holds half of them.
+four_readers()
+{
+	local i pids=()
+	for i in 1 2 3 4; do
+		"$host_fstest" --make "$share/r$i" 32M "$i"
+	done
+	for i in 1 2 3 4; do
+		timeout 60 "$host_fstest" --verify "$mnt/r$i" 32M "$i" &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do
+		wait "$i"
+	done
+	rm "$share"/r?
+}
+
+# Only few mappings: what is refused goes over the virtqueue.
+cross_few()
+{
+	most_of_fstest "$1"
+	check "$1: 32 MiB written" write_any 32
+	check "$1: guest changes" guest_changes
+}
+
+write_any()
+{
+	guest "$guest_fstest" --make "$mnt/any" "$1M" 5
+	guest "$guest_fstest" --put "$mnt/any" 0 "$1M" 6
+	"$host_fstest" --verify "$share/any" "$1M" 6
+}
+
+cross_nowindow()
+{
+	most_of_fstest "$1"
+	check "$1: 256 MiB read" read_whole no 256
+}
+
+# The ways in which a mount ends; the host serves one after the other.
+ends()
+{
+	local by
+	check "ends: host starts" start_host --cache=none
+	for by in "fusermount3 -u $mnt" "umount $mnt" "signal TERM fuse" "signal INT fuse"; do
+		check "ends: mount" start_fuse
+		check "ends: data" same_data
+		# shellcheck disable=SC2086 # words
+		check "ends: ${by%% "$mnt"}" end_by $by
+	done
+	check "ends: TERM while in use" term_in_use
+	check "ends: daemon in the background" background
+	check "ends: read-only mount" read_only_mount
+	check "ends: host killed" host_killed
+	stop fuse
+	stop host
+}
+
+same_data()
+{
+	"$host_fstest" --make "$share/data" 5M 7
+	timeout 20 "$host_fstest" --verify "$mnt/data" 5M 7
+}
+
+# Files that are open do not hold the daemon up for ever.
+term_in_use()
+{
+	start_fuse
+	exec 5<"$mnt/data"
+	signal TERM fuse
+	[ "$(status_of fuse)" = 0 ]
+	not_mounted
+	fails timeout 5 head -c 1 <&5
+	[ "$(host_stat live_mappings)" = 0 ]
+}
+
+# Without -f the command returns when the mount works; the child is found by its command line.
+background()
+{
+	local pid
+	timeout 20 "$fuse" --vhost-user="$work/fs.sock" "$mnt" >"$work/out" 2>&1 </dev/null
+	mounted
+	timeout 20 "$host_fstest" --verify "$mnt/data" 5M 7
+	pid=$(pgrep -f -x "$fuse --vhost-user=$work/fs.sock $mnt")
+	umount "$mnt"
+	until_true 50 test ! -e "/proc/$pid"
+	[ "$(host_stat live_mappings)" = 0 ]
+}
+
+read_only_mount()
+{
+	start_fuse -o ro
+	timeout 20 "$host_fstest" --verify "$mnt/data" 5M 7
+	fails touch "$mnt/new" 2>"$work/out"
+	grep -q 'Read-only' "$work/out"
+	end_by umount "$mnt"
+}
+
+# The host dies in the middle of work: everything ends with an error within seconds.
+host_killed()
+{
+	start_fuse
+	spawn load timeout 60 "$host_fstest" --ops 10000000 --timeout 50 "$mnt" random_model
+	sleep 1
+	running load
+	signal KILL host
+	[ "$(status_of load)" = 1 ]
+	cat "$work/load.log"
+	grep -qE 'Input/output error|not connected' "$work/load.log"
+	fails timeout 10 ls "$mnt" 2>"$work/out"
+	grep -qE 'Input/output error|not connected' "$work/out"
+	timeout 10 umount "$mnt"
+	[ "$(status_of fuse)" = 2 ]
+	not_mounted
+	[ "$(wc -l <"$work/fuse.log")" -ge 1 ]
+}
+
+# refused STATUS PATTERN ARGUMENT... - one line on stderr says why
+refused()
+{
+	local status=0 want=$1 pattern=$2
+	shift 2
+	timeout 20 "$fuse" "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+	cat "$work/err"
+	[ "$status" = "$want" ]
+	[ "$(wc -l <"$work/err")" = 1 ]
+	grep -qE "^vfsdaxfuse: .*$pattern" "$work/err"
+	[ ! -s "$work/out" ]
+	if [ "$pattern" = 'already mounted' ]; then
+		mounted
+	else
+		not_mounted
+	fi
+}
+
+# twice ... - in the foreground and as a daemon the same must happen
+twice()
+{
+	local name=$1 status=$2 pattern=$3
+	shift 3
+	check "errors: $name" refused "$status" "$pattern" "$@"
+	check "errors: $name, -f" refused "$status" "$pattern" -f "$@"
+}
+
+answers()
+{
+	"$fuse" "$1" >"$work/out" 2>"$work/err"
+	grep -q vfsdaxfuse "$work/out"
+	[ ! -s "$work/err" ]
+}
+
+busy()
+{
+	start_fuse
+	refused 32 'already mounted' --vhost-user="$work/fs.sock" "$mnt"
+	end_by umount "$mnt"
+}
+
+errors()
+{
+	local sock=--vhost-user=$work/fs.sock
+	: >"$work/file"
+	check "errors: host starts" start_host --window=0
+	check "errors: --help" answers --help
+	check "errors: --version" answers --version
+	twice "no mountpoint" 1 'mountpoint'
+	twice "no such mountpoint" 1 'No such file' "$sock" "$work/none"
+	twice "mountpoint is a file" 32 'not a directory' "$sock" "$work/file"
+	twice "no socket" 32 'No such file|socket' --vhost-user="$work/none" "$mnt"
+	twice "not a socket" 32 'refused|socket' --vhost-user="$work/file" "$mnt"
+	twice "no such device" 32 'ffff:1f:1f.7' --pci=ffff:1f:1f.7 "$mnt"
+	twice "dax=always without a window" 32 'no DAX window' "$sock" -o dax=always "$mnt"
+	twice "dax=maybe" 1 'dax=maybe' "$sock" -o dax=maybe "$mnt"
+	twice "too many arguments" 1 'too many' "$sock" tag "$mnt" more
+	twice "max_threads=0" 1 'max_threads' "$sock" -o max_threads=0 "$mnt"
+	twice "two transports" 1 'exclude' "$sock" --pci=0000:00:10.0 "$mnt"
+	check "errors: already mounted" busy
+	stop host
+}
+
+run_configuration()
+{
+	case $1 in
+	none) with_mount none "--cache=none" "-o dax=always" cross_none ;;
+	auto) with_mount auto "--cache=auto" "" cross_auto ;;
+	always) with_mount always "--cache=always" "" cross_auto ;;
+	never) with_mount never "--cache=none" "-o dax=never" cross_never ;;
+	small) with_mount small "--cache=none --window=64M" "" cross_small ;;
+	few) with_mount few "--cache=auto --max-mappings=2" "" cross_few ;;
+	queues)
+		with_mount queues "--cache=auto --num-request-queues=4" "-o max_threads=3" \
+			cross_auto
+		;;
+	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
+	ends | errors) "$1" ;;
+	*) echo "$usage" >&2; exit 2 ;;
+	esac
+}
+
+[ $# != 0 ] || { echo "$usage" >&2; exit 2; }
+build=$(realpath "$1")
+shift
+# shellcheck disable=SC2034 # lib.sh and cross.sh use them
+fuse=$build/src/daemon/vfsdaxfuse host=$build/src/host/vfsdaxhost
+# shellcheck disable=SC2034
+host_fstest=$build/tests/e2e/fstest guest_fstest=$build/tests/e2e/fstest
+[ "$(id -u)" = 0 ] || { echo "native.sh: needs root" >&2; exit 1; }
+# A mount namespace that others begin meanwhile must not keep a copy of our mounts.
+[ -n "${VFSDAXFUSE_E2E-}" ] || VFSDAXFUSE_E2E=1 exec unshare --mount "$0" "$build" "$@"
+make_work
+mnt=$work/mnt
+trap finish_all EXIT
+trap 'exit 1' INT TERM HUP
+[ $# != 0 ] || set -- none auto always never small few queues nowindow ends errors
+for configuration; do
+	began=$SECONDS
+	run_configuration "$configuration"
+	echo "# $configuration: $((SECONDS - began)) s"
+done
+tally

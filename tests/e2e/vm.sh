@@ -1,0 +1,302 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# End-to-end tests in virtual machines: vfsdaxfuse with VFIO, on a device of QEMU and vfsdaxhost.
+# shellcheck disable=SC2016,SC2119,SC2120 # scripts in single quotes are for the guest
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd -P)
+# shellcheck source=tests/setup.sh
+. "$here/../setup.sh"
+# shellcheck source=tests/e2e/lib.sh
+. "$here/lib.sh"
+# shellcheck source=tests/e2e/cross.sh
+. "$here/cross.sh"
+
+usage="usage: vm.sh [--kernel 6.12|backports] [BUILD-DIRECTORY]
+The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
+
+kernel=6.12
+build=$native_build
+mnt=/mnt/host
+guest_fstest=$lab_prefix/build/tests/e2e/fstest
+device=0000:00:10.0
+
+vm()
+{
+	local command=$1
+	shift
+	"$here/../vm/vm" "$command" --name "$vm_name" "$@"
+}
+
+guest()
+{
+	vm exec -- "$@"
+}
+
+# script TEXT [ARGUMENT...] - a shell script in the guest
+script()
+{
+	guest sh -ec "$@"
+}
+
+# The counters; the daemon renames a new file into place.
+stats()
+{
+	script 'rm -f /run/stats; kill -USR1 $(pidof vfsdaxfuse)
+		for i in $(seq 50); do [ ! -s /run/stats ] || exec cat /run/stats; sleep 0.05; done
+		exit 1'
+}
+
+boot()
+{
+	vm start --kernel "$kernel" --timeout 120 "$@"
+}
+
+mount_it()
+{
+	guest timeout 60 vfsdaxfuse -o stats=/run/stats "$@" "$mnt"
+	guest mountpoint -q "$mnt"
+}
+
+driver()
+{
+	guest readlink "/sys/bus/pci/devices/$device/driver" | sed 's|.*/||'
+}
+
+# ended - the mount and the daemon are gone, and the device is what it was
+ended()
+{
+	script 'for i in $(seq 100); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
+	fails guest mountpoint -q "$mnt"
+	[ "$(driver)" = virtio-pci ]
+	[ "$(host_stat live_mappings)" = 0 ]
+	[ "$(host_stat nodes)" -le 1 ]
+}
+
+# refused STATUS PATTERN ARGUMENT... - one line on stderr says why, and nothing has changed
+refused()
+{
+	local status=0 want=$1 pattern=$2 before
+	shift 2
+	before=$(driver)
+	guest timeout 30 vfsdaxfuse "$@" >"$work/out" 2>"$work/err" || status=$?
+	cat "$work/err"
+	[ "$status" = "$want" ]
+	[ "$(wc -l <"$work/err")" = 1 ]
+	grep -qE "^vfsdaxfuse: .*($pattern)" "$work/err"
+	[ "$(driver)" = "$before" ]
+}
+
+kernel_has_it()
+{
+	guest mkdir -p /mnt/kernel
+	guest mount -t virtiofs vfsdax /mnt/kernel
+	refused 32 'mounted|in use|busy' "$mnt"
+	guest ls /mnt/kernel
+	guest umount /mnt/kernel
+}
+
+# Taken from its driver, and mounted with nothing but a directory's name.
+taken_over()
+{
+	[ "$(driver)" = virtio-pci ]
+	mount_it
+	[ "$(driver)" = vfio-pci ]
+	guest grep -q "^vfsdax $mnt fuse.vfsdaxfuse " /proc/self/mounts
+}
+
+busy()
+{
+	guest mkdir -p /mnt/other
+	refused 32 'already mounted' "$mnt"
+	refused 32 'busy|in use|mounted' vfsdax /mnt/other
+	guest "$guest_fstest" --make "$mnt/still" 10000 1
+}
+
+# fio_verify ENGINE [OPTION...] - writes and reads back through the window
+fio_verify()
+{
+	local engine=$1 before after io=$((16 * 1048576))
+	shift
+	guest sh -c "head -c $io /dev/zero >$mnt/fio.$engine.0.0"
+	before=$(stats)
+	guest timeout 120 fio --name="fio.$engine" --directory="$mnt" --ioengine="$engine" \
+		--filename_format='$jobname.$jobnum.$filenum' --size=$io --rw=randwrite \
+		--bsrange=4k-128k --bs_unaligned=0 --verify=crc32c --verify_fatal=1 --end_fsync=1 \
+		--overwrite=1 --output-format=terse --minimal "$@"
+	after=$(stats)
+	before="$(number dax_write_bytes "$before") $(number dax_read_bytes "$before")"
+	after="$(number dax_write_bytes "$after") $(number dax_read_bytes "$after")"
+	echo "window bytes written and read: from $before to $after of $io"
+	[ $((${after% *} - ${before% *})) -ge $((io * 9 / 10)) ]
+	[ $((${after#* } - ${before#* })) -ge $((io * 9 / 10)) ]
+	rm "$share/fio.$engine.0.0"
+}
+
+# end_by COMMAND... - of the mount that there is
+end_by()
+{
+	guest timeout 30 "$@"
+	ended
+}
+
+# by_end COMMAND... - a mount that works and ends in this way
+by_end()
+{
+	mount_it
+	guest "$guest_fstest" --put "$mnt/still" 0 10000 1
+	end_by "$@"
+	"$host_fstest" --verify "$share/still" 10000 1
+}
+
+mount_command()
+{
+	guest timeout 60 mount -t fuse.vfsdaxfuse -o ro,stats=/run/stats vfsdax "$mnt"
+	guest "$guest_fstest" --verify "$mnt/still" 10000 1
+	fails guest touch "$mnt/new"
+	guest umount "$mnt"
+	ended
+}
+
+# The kernel's own virtio-fs works with the device again.
+given_back()
+{
+	guest mount -t virtiofs vfsdax /mnt/kernel
+	guest "$guest_fstest" --verify /mnt/kernel/still 10000 1
+	guest umount /mnt/kernel
+}
+
+no_warnings()
+{
+	vm console >"$work/console"
+	fails grep -nE 'WARNING|BUG|Oops|Call Trace|DMAR.*fault|blocked for more|segfault' \
+		"$work/console"
+}
+
+# The daemon of a dead host can be ended, and says so.
+host_killed()
+{
+	mount_it
+	guest "$guest_fstest" --make "$mnt/still" 10000 1
+	signal KILL host
+	fails guest timeout 40 stat "$mnt/none"
+	script 'kill $(pidof vfsdaxfuse)'
+	script 'for i in $(seq 200); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
+	fails guest mountpoint -q "$mnt"
+}
+
+main_device()
+{
+	check "host starts" start_host --cache=none
+	check "boot" boot --socket "$work/fs.sock"
+	check "refused while the kernel has it mounted" kernel_has_it
+	check "no such tag" refused 32 'nonesuch' nonesuch "$mnt"
+	check "no such device" refused 32 '0000:00:1e.7' --pci=0000:00:1e.7 "$mnt"
+	check "not a virtio-fs device" refused 32 '0000:00:00.0' --pci=0000:00:00.0 "$mnt"
+	check "taken over and mounted" taken_over
+	check "second mount" busy
+	check "256 MiB read" read_whole yes 256
+	check "32 MiB written" write_whole yes 32
+	check "host changes an open file" host_changes_open
+	check "host changes names" host_changes_names
+	check "guest changes" guest_changes
+	check "fio psync" fio_verify psync
+	check "fio libaio" fio_verify libaio --iodepth=8 --direct=1
+	run_fstest "fstest" --timeout 60 "$mnt"
+	check "end by umount" end_by umount "$mnt"
+	check "end by fusermount3" by_end fusermount3 -u "$mnt"
+	check "end by SIGTERM" by_end killall vfsdaxfuse
+	check "mount -t fuse.vfsdaxfuse" mount_command
+	check "given back to the kernel" given_back
+	check "host killed" host_killed
+	check "no warnings of the kernel" no_warnings
+	vm stop
+	stop host
+}
+
+# Two devices, one with a small window; the guest is shut down with both mounted.
+two_devices()
+{
+	check "small: host starts" start_host --cache=none --window=64M --tag=small
+	mkdir "$work/share2"
+	spawn host2 "$host" --shared-dir="$work/share2" --socket-path="$work/fs2.sock" \
+		--cache=auto --tag=second --num-request-queues=2
+	check "small: boot" boot --socket "$work/fs.sock" --num-request-queues 2 \
+		--socket "$work/fs2.sock"
+	check "small: which of two devices" refused 32 'small|second|more than one' "$mnt"
+	check "small: mount by tag" mount_it small
+	check "small: files larger than the window" larger_set 24
+	run_fstest "small" --timeout 60 "$mnt" random_model random_model_mmap random_threads \
+		two_writers appenders large_requests
+	check "small: another mount" other_mount
+	check "small: no warnings of the kernel" no_warnings
+	vm stop
+	check "small: shut down while mounted" shut_down
+	stop host
+	stop host2
+}
+
+other_mount()
+{
+	guest mkdir -p /mnt/other
+	guest vfsdaxfuse second /mnt/other
+	"$host_fstest" --make "$work/share2/a" 20M 5
+	guest cp /mnt/other/a "$mnt/a"
+	"$host_fstest" --verify "$share/a" 20M 5
+	guest "$guest_fstest" --verify /mnt/other/a 20M 5
+}
+
+shut_down()
+{
+	[ "$(host_stat live_mappings)" = 0 ]
+	running host
+	running host2
+}
+
+# Without an IOMMU there is no VFIO group to open.
+no_iommu()
+{
+	check "no IOMMU: host starts" start_host
+	check "no IOMMU: boot" boot --iommu none --socket "$work/fs.sock"
+	check "no IOMMU: message" refused 32 'IOMMU' "$mnt"
+	check "no IOMMU: the kernel still has it" given_back_anew
+	vm stop
+	stop host
+}
+
+given_back_anew()
+{
+	guest mkdir -p /mnt/kernel
+	guest mount -t virtiofs vfsdax /mnt/kernel
+	guest umount /mnt/kernel
+}
+
+end_all()
+{
+	vm stop || true
+	finish_all
+}
+
+while [ $# != 0 ]; do
+	case $1 in
+	--kernel) kernel=$2; shift 2 ;;
+	-h | --help) echo "$usage"; exit ;;
+	-*) echo "$usage" >&2; exit 2 ;;
+	*) build=$(realpath "$1"); shift ;;
+	esac
+done
+need_root
+vm_name=e2e-$kernel
+# shellcheck disable=SC2034 # lib.sh and cross.sh use them
+host=$build/src/host/vfsdaxhost host_fstest=$build/tests/e2e/fstest
+need_prepared "$host" "$host_fstest" "$lab_out/build/tests/e2e/fstest"
+make_work
+trap end_all EXIT
+trap 'exit 1' INT TERM HUP
+vm stop
+for group in main_device two_devices no_iommu; do
+	began=$SECONDS
+	$group
+	echo "# $group: $((SECONDS - began)) s"
+	rm -rf "${share:?}"/*
+done
+tally

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Fails when a file includes a header of a layer that its own layer must not see."""
+
+import pathlib
+import re
+import sys
+
+# What each layer may see (doc/architecture.md). No layer sees one that stands behind it.
+SEES = {
+    "base": {"base"},
+    "ring": {"base", "ring"},
+    "wire": {"base", "wire"},
+    "hw": {"base", "hw"},
+    "virtio": {"base", "ring", "wire", "hw", "virtio"},
+    "dax": {"base", "dax"},
+    "fs": {"base", "wire", "virtio", "dax", "fs"},
+    "daemon": {"base", "wire", "virtio", "dax", "fs", "daemon"},
+    "host": {"base", "ring", "wire", "host"},
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
+
+
+def check(root, path, layer):
+    """Yield one line for each wrong include of a file."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        found = INCLUDE.match(line)
+        if not found:
+            continue
+        target = found.group(1)
+        where = f"{path.relative_to(root)}:{number}"
+        if "/" not in target:
+            if not (path.parent / target).is_file():
+                yield f'{where}: "{target}" is not beside the file that includes it'
+            elif path.parts[-3] == "include":
+                yield f'{where}: a public header must name its layer: "{layer}/{target}"'
+            continue
+        other = target.split("/")[0]
+        if not (root / "include" / target).is_file():
+            yield f'{where}: "{target}" is no public header'
+        elif other not in SEES[layer]:
+            yield f"{where}: {layer} must not see {other} ({target})"
+
+
+def main():
+    """Check all of src/ and include/."""
+    root = pathlib.Path(sys.argv[1]).resolve()
+    files = 0
+    wrong = []
+    for top in ("src", "include"):
+        for path in sorted((root / top).rglob("*.[ch]")):
+            layer = path.relative_to(root / top).parts[0]
+            files += 1
+            if layer in SEES:
+                wrong += check(root, path, layer)
+            else:
+                wrong.append(f"{path.relative_to(root)}: not in a layer")
+    print("\n".join(wrong) or f"{files} files, all includes go downward")
+    return bool(wrong)
+
+
+sys.exit(main())

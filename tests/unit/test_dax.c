@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MIT
+// The window: what is mapped, what a copy gives, what a drop leaves, what a refusal does.
+
+#include "unit.h"
+
+#include "base/counter.h"
+#include "base/guard.h"
+#include "base/time.h"
+#include "fake_remote.h"
+
+#define WINDOW (32 * MIB)
+
+static struct remote R;
+static unsigned char BUF[4 * MIB];
+
+static unsigned char byte_at(unsigned int file, uint64_t off)
+{
+	return (unsigned char)(off * 13 + (off >> 12) + file * 57 + 1);
+}
+
+static void fill(unsigned int file, uint64_t size)
+{
+	for (uint64_t off = 0; off < size; off += sizeof(BUF)) {
+		size_t here = MIN(size - off, (uint64_t)sizeof(BUF));
+
+		for (size_t i = 0; i < here; i++)
+			BUF[i] = byte_at(file, off + i);
+		assert_int_equal(pwrite(R.fd[file], BUF, here, (off_t)off), here);
+	}
+}
+
+static void check(unsigned int file, uint64_t off, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (BUF[i] != byte_at(file, off + i))
+			fail_msg("file %u, byte %llu", file, (unsigned long long)(off + i));
+}
+
+static struct dax *open_window(uint64_t size, uint64_t alignment)
+{
+	assert_int_equal(guard_init(), 0);
+	remote_init(&R, size, alignment);
+	return remote_dax(&R);
+}
+
+static void close_window(struct dax *d)
+{
+	assert_int_equal(dax_live_maps(d), 0);
+	assert_int_equal(remote_live(&R), 0);
+	dax_destroy(d);
+	remote_fini(&R);
+}
+
+/* Read until the window serves it; pauses of the layer's own are waited for. */
+static void read_served(struct dax_inode *di, uint64_t off, size_t len, uint64_t limit)
+{
+	uint64_t until = time_now_ns() + 5 * NSEC_PER_SEC;
+
+	while (dax_read(di, FOFF(off), BUF, len, limit) < 0) {
+		assert_true(time_now_ns() < until);
+		(void)usleep(1000);
+	}
+}
+
+static void reads_and_writes(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+	uint64_t reads = counter_get(COUNTER_dax_read_bytes);
+	uint64_t writes = counter_get(COUNTER_dax_write_bytes);
+
+	fill(0, 8 * MIB);
+	assert_int_equal(dax_read(di, FOFF(4097), BUF, 3 * MIB, 8 * MIB), 0);
+	check(0, 4097, 3 * MIB);
+	assert_true(remote_live(&R) > 0);
+	assert_int_equal(dax_live_maps(d), remote_live(&R));
+	memset(BUF, 0xee, 10000);
+	assert_int_equal(dax_write(di, FOFF(4 * MIB - 5000), BUF, 10000, 8 * MIB), 0);
+	memset(BUF, 0, 10002);
+	assert_int_equal(pread(R.fd[0], BUF, 10002, 4 * MIB - 5001), 10002);
+	assert_int_equal(BUF[0], byte_at(0, 4 * MIB - 5001));
+	assert_int_equal(BUF[10001], byte_at(0, 4 * MIB + 5000));
+	for (unsigned int i = 1; i <= 10000; i++)
+		assert_int_equal(BUF[i], 0xee);
+	assert_int_equal(counter_get(COUNTER_dax_read_bytes) - reads, 3 * MIB);
+	assert_int_equal(counter_get(COUNTER_dax_write_bytes) - writes, 10000);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+static void up_to_the_last_whole_page(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+
+	fill(0, 3 * MIB + 2 * 4096 + 77);
+	/* the remote asserts that nothing behind the last whole page is asked for */
+	assert_int_equal(dax_read(di, FOFF(3 * MIB), BUF, 2 * 4096, 3 * MIB + 2 * 4096), 0);
+	check(0, 3 * MIB, 2 * 4096);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+static void growing_file(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+
+	for (uint64_t size = MIB; size <= 12 * MIB; size += MIB + 4096) {
+		fill(0, size);
+		read_served(di, size - 8192, 8192, align_down(size, PAGE_4K));
+		check(0, size - 8192, 8192);
+	}
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+static void drop_leaves_nothing_behind(void **state)
+{
+	static const uint64_t from[] = { 7 * MIB, 5 * MIB + 4096, 3 * MIB, 4096, 0 };
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1), *other = dax_inode_create(d, 2);
+
+	fill(0, 8 * MIB);
+	fill(1, MIB);
+	read_served(other, 0, 4096, MIB);
+	for (unsigned int i = 0; i < ARRAY_SIZE(from); i++) {
+		for (uint64_t off = 0; off < 8 * MIB; off += MIB)
+			read_served(di, off, 4096, 8 * MIB);
+		assert_true(remote_shows(&R, 1, from[i]));
+		dax_drop(di, FOFF(from[i]));
+		assert_false(remote_shows(&R, 1, from[i]));
+		/* only that file's */
+		assert_true(remote_shows(&R, 2, 0));
+	}
+	dax_drop(di, FOFF(0));
+	dax_inode_destroy(di);
+	dax_inode_destroy(other);
+	close_window(d);
+}
+
+static void shorter_after_drop(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+	uint64_t faults = counter_get(COUNTER_dax_faults);
+
+	for (uint64_t size = 8 * MIB; size >= 64 * KIB; size = align_down(size * 2 / 3, PAGE_4K)) {
+		fill(0, size);
+		read_served(di, size - 4096, 4096, size);
+		dax_drop(di, FOFF(size * 2 / 3));
+		assert_int_equal(ftruncate(R.fd[0], (off_t)(size * 2 / 3)), 0);
+	}
+	assert_int_equal(counter_get(COUNTER_dax_faults), faults);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+/* The caller's rule was broken by somebody else: an error, no crash. */
+static void shorter_without_drop(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+	uint64_t faults = counter_get(COUNTER_dax_faults);
+
+	fill(0, 2 * MIB);
+	read_served(di, 2 * MIB - 4096, 4096, 2 * MIB);
+	assert_int_equal(ftruncate(R.fd[0], MIB), 0);
+	assert_int_equal(dax_read(di, FOFF(2 * MIB - 4096), BUF, 4096, 2 * MIB), -EAGAIN);
+	assert_true(counter_get(COUNTER_dax_faults) > faults);
+	dax_drop(di, FOFF(0));
+	read_served(di, 0, MIB, MIB);
+	check(0, 0, MIB);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+static void refusals_are_no_errors(void **state)
+{
+	static const int errors[] = { ENOSPC, ENOMEM, EINVAL, ENXIO, EIO, ENOTCONN, ENOSYS };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(errors); i++) {
+		struct dax *d = open_window(WINDOW, PAGE_4K);
+		struct dax_inode *di = dax_inode_create(d, 1);
+
+		fill(0, MIB);
+		R.refuse = errors[i];
+		assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+		assert_int_equal(dax_write(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+		assert_int_equal(dax_live_maps(d), 0);
+		dax_inode_destroy(di);
+		/* When the host has room again, a new file is served. */
+		R.refuse = 0;
+		di = dax_inode_create(d, 1);
+		read_served(di, 0, 4096, MIB);
+		check(0, 0, 4096);
+		dax_inode_destroy(di);
+		close_window(d);
+	}
+}
+
+static void refused_once_is_asked_again(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+
+	fill(0, MIB);
+	R.refuse = EINVAL;
+	assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+	R.refuse = 0;
+	read_served(di, 0, 4096, MIB);
+	check(0, 0, 4096);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+static void read_only_file(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+
+	fill(0, 4 * MIB);
+	R.readonly = true;
+	read_served(di, 0, 4096, 4 * MIB);
+	assert_int_equal(dax_write(di, FOFF(0), BUF, 4096, 4 * MIB), -EAGAIN);
+	assert_int_equal(dax_write(di, FOFF(2 * MIB), BUF, 4096, 4 * MIB), -EAGAIN);
+	read_served(di, 4096, 4096, 4 * MIB);
+	check(0, 4096, 4096);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+/* Reads first, then writes: the mapping must become writable, not fault. */
+static void read_then_write(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+	uint64_t faults = counter_get(COUNTER_dax_faults);
+	unsigned char x = 0x5a, got = 0;
+
+	fill(0, MIB);
+	read_served(di, 0, 4096, MIB);
+	assert_int_equal(dax_write(di, FOFF(123), &x, 1, MIB), 0);
+	assert_int_equal(pread(R.fd[0], &got, 1, 123), 1);
+	assert_int_equal(got, x);
+	assert_int_equal(counter_get(COUNTER_dax_faults), faults);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+static void more_files_than_window(void **state)
+{
+	struct dax *d = open_window(8 * MIB, PAGE_4K);
+	struct dax_inode *di[REMOTE_FILES];
+	uint64_t evictions = counter_get(COUNTER_evictions);
+	unsigned int served = 0;
+	struct rng rng = { 5 };
+
+	for (unsigned int i = 0; i < REMOTE_FILES; i++) {
+		fill(i, 4 * MIB);
+		di[i] = dax_inode_create(d, i + 1);
+	}
+	for (unsigned int n = 0; n < 3000; n++) {
+		unsigned int i = (unsigned int)rng_below(&rng, REMOTE_FILES);
+		uint64_t off = rng_below(&rng, 4 * MIB - 8192);
+
+		if (dax_read(di[i], FOFF(off), BUF, 8192, 4 * MIB) == 0) {
+			check(i, off, 8192);
+			served++;
+		}
+	}
+	assert_true(served > 100);
+	assert_true(counter_get(COUNTER_evictions) > evictions);
+	for (unsigned int i = 0; i < REMOTE_FILES; i++)
+		dax_inode_destroy(di[i]);
+	close_window(d);
+}
+
+/* The host takes few mappings: the layer stays below, and goes on serving. */
+static void few_mappings(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+	unsigned int served = 0;
+
+	fill(0, 31 * MIB);
+	R.limit = 5;
+	for (unsigned int round = 0; round < 5; round++) {
+		for (uint64_t off = 0; off < 31 * MIB; off += MIB) {
+			if (dax_read(di, FOFF(off), BUF, 4096, 31 * MIB) == 0) {
+				check(0, off, 4096);
+				served++;
+			}
+		}
+	}
+	assert_true(served > 5);
+	assert_true(R.max_live <= 5);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+static void alignment_is_kept(void **state)
+{
+	static const uint64_t alignments[] = { 65536, MIB, 2 * MIB };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(alignments); i++) {
+		struct dax *d = open_window(WINDOW, alignments[i]);
+		struct dax_inode *di = dax_inode_create(d, 1);
+
+		fill(0, 7 * MIB);
+		for (uint64_t off = 0; off < 7 * MIB; off += 300000) {
+			size_t len = MIN(UINT64_C(300000), 7 * MIB - off);
+
+			read_served(di, off, len, 7 * MIB);
+			check(0, off, len);
+		}
+		dax_inode_destroy(di);
+		close_window(d);
+	}
+}
+
+static void odd_windows(void **state)
+{
+	static const uint64_t sizes[] = { 3 * MIB + 4096, 65536, 11 * MIB - 4096 };
+	struct dax_params p = { .size = 4096, .alignment = PAGE_4K, .remote = &remote_ops };
+	struct dax *d = NULL;
+
+	assert_int_equal(dax_create(&p, &d), -EINVAL);
+	p.size = 0;
+	assert_int_equal(dax_create(&p, &d), -EINVAL);
+	p.size = MIB;
+	p.alignment = 2 * MIB;
+	assert_int_equal(dax_create(&p, &d), -EINVAL);
+	dax_destroy(NULL);
+	dax_inode_destroy(NULL);
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct dax_inode *di;
+
+		d = open_window(sizes[i], PAGE_4K);
+		di = dax_inode_create(d, 1);
+		fill(0, 4 * MIB);
+		for (uint64_t off = 0; off < 4 * MIB; off += 65536)
+			if (dax_read(di, FOFF(off), BUF, 65536, 4 * MIB) == 0)
+				check(0, off, 65536);
+		dax_inode_destroy(di);
+		close_window(d);
+	}
+}
+
+struct slow_read {
+	struct dax_inode *di;
+	pthread_t thread;
+	int result;
+};
+
+static void *slow_read_main(void *arg)
+{
+	struct slow_read *s = arg;
+
+	s->result = dax_read(s->di, FOFF(0), BUF, 4096, MIB);
+	return NULL;
+}
+
+/* A drop that meets a mapping in the making waits for it and removes it. */
+static void drop_meets_a_mapping_in_the_making(void **state)
+{
+	for (unsigned int i = 0; i < 20; i++) {
+		struct dax *d = open_window(WINDOW, PAGE_4K);
+		struct slow_read s = { .di = dax_inode_create(d, 1) };
+
+		fill(0, MIB);
+		R.slow_us = 20000;
+		R.seed = i * 131;
+		assert_int_equal(pthread_create(&s.thread, NULL, slow_read_main, &s), 0);
+		(void)usleep(i * 500);
+		dax_drop(s.di, FOFF(0));
+		assert_int_equal(pthread_join(s.thread, NULL), 0);
+		dax_drop(s.di, FOFF(0));
+		assert_false(remote_shows(&R, 1, 0));
+		dax_inode_destroy(s.di);
+		close_window(d);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reads_and_writes),
+		cmocka_unit_test(up_to_the_last_whole_page),
+		cmocka_unit_test(growing_file),
+		cmocka_unit_test(drop_leaves_nothing_behind),
+		cmocka_unit_test(shorter_after_drop),
+		cmocka_unit_test(shorter_without_drop),
+		cmocka_unit_test(refusals_are_no_errors),
+		cmocka_unit_test(refused_once_is_asked_again),
+		cmocka_unit_test(read_only_file),
+		cmocka_unit_test(read_then_write),
+		cmocka_unit_test(more_files_than_window),
+		cmocka_unit_test(few_mappings),
+		cmocka_unit_test(alignment_is_kept),
+		cmocka_unit_test(odd_windows),
+		cmocka_unit_test(drop_meets_a_mapping_in_the_making),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
