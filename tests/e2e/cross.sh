@@ -7,10 +7,10 @@
 
 same_checksum()
 {
-	local here there
-	here=$(md5sum <"$share/$1")
-	there=$(guest timeout 120 md5sum "$mnt/$1")
-	[ "${here%% *}" = "${there%% *}" ]
+	local ours theirs
+	ours=$(md5sum <"$share/$1")
+	theirs=$(guest timeout 120 md5sum "$mnt/$1")
+	[ "${ours%% *}" = "${theirs%% *}" ]
 }
 
 # read_whole yes|no MIB - a file of the host's is read in sequence, through the window or not at all
