@@ -67,7 +67,10 @@ void dax_destroy(struct dax *d);
 /* dax_inode_create() - NULL when there is no memory. Nothing is mapped yet. */
 struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid);
 
-/* dax_inode_destroy() - drops everything. No copy of it may run. NULL is fine. */
+/*
+ * dax_inode_destroy() - let go of everything; the host is asked to unmap it soon after. No copy of it
+ * may run. NULL is fine.
+ */
 void dax_inode_destroy(struct dax_inode *di);
 
 /*
@@ -81,8 +84,8 @@ int dax_read(struct dax_inode *di, struct foff off, void *buf, size_t len, uint6
 int dax_write(struct dax_inode *di, struct foff off, const void *buf, size_t len, uint64_t limit);
 
 /*
- * dax_drop() - let go of every extent that shows a byte at or behind @from. On return the copies that
- * used them have ended and none begins; the host is asked to unmap them soon after.
+ * dax_drop() - unmap every extent that shows a byte at or behind @from, after the copies that use it
+ * have ended.
  */
 void dax_drop(struct dax_inode *di, struct foff from);
 

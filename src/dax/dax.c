@@ -113,33 +113,54 @@ struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid)
 	return di;
 }
 
-/* Take all at and behind @from out of the index, and let what is being mapped there go nowhere. */
-static void drop_begin(struct dax_inode *di, struct foff from)
+/* Is something being mapped at or behind @from? It is not wanted any more. */
+static bool cancel_pending_locked(struct dax_inode *di, struct foff from)
+{
+	bool any = false;
+
+	for (struct extent *e = di->pending; e; e = e->next) {
+		if (e->from.v + e->len <= from.v)
+			continue;
+		atomic_store(&e->cancelled, true);
+		any = true;
+	}
+	return any;
+}
+
+/* Take all at and behind @from out of the index. */
+static void leave_index_locked(struct dax_inode *di, struct foff from)
 {
 	struct extent *e;
 
-	scoped_lock(&di->lock);
-	for (e = di->pending; e; e = e->next)
-		if (e->from.v + e->len > from.v)
-			e->cancelled = true;
 	while ((e = index_next(&di->index, from)))
 		dax_extent_leave_locked(di, e);
 }
 
 void dax_drop(struct dax_inode *di, struct foff from)
 {
-	drop_begin(di, from);
-	/* Also for those that use what another has just taken out. */
-	pin_wait();
+	bool any;
+
+	(void)pthread_mutex_lock(&di->lock);
+	while (cancel_pending_locked(di, from))
+		(void)pthread_cond_wait(&di->changed, &di->lock);
+	leave_index_locked(di, from);
+	while (di->held)
+		(void)pthread_cond_wait(&di->changed, &di->lock);
+	any = di->ever_mapped;
+	(void)pthread_mutex_unlock(&di->lock);
+	/* Also for what others have taken out and have not unmapped yet. */
+	if (any)
+		dax_janitor_flush(di->dax);
 }
 
 void dax_inode_destroy(struct dax_inode *di)
 {
 	if (!di)
 		return;
-	drop_begin(di, FOFF(0));
-	/* The janitor may have some of them in its hands. */
 	(void)pthread_mutex_lock(&di->lock);
+	(void)cancel_pending_locked(di, FOFF(0));
+	leave_index_locked(di, FOFF(0));
+	/* The janitor may have some of them in its hands. */
 	while (di->extents)
 		(void)pthread_cond_wait(&di->changed, &di->lock);
 	(void)pthread_mutex_unlock(&di->lock);
@@ -213,9 +234,11 @@ static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t
 		(void)pthread_mutex_unlock(&d->lock);
 	}
 	(void)pthread_mutex_unlock(&di->lock);
+	if (verdict == DAX_NOW)
+		return dax_extent_run(e) == 0;
 	if (verdict == DAX_NO)
 		free(e);
-	return verdict == DAX_NOW && dax_extent_run(e) == 0;
+	return false;
 }
 
 /* A sequential reader comes to the end of an extent: have the next one mapped meanwhile. */

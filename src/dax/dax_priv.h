@@ -55,7 +55,7 @@ struct extent {
 	bool writable;
 	bool stream;	    /* made by a sequential reader: map the next one in time */
 	enum extent_state state;
-	bool cancelled;	    /* PENDING: not wanted any more */
+	_Atomic bool cancelled; /* PENDING: not wanted any more */
 	_Atomic bool ahead; /* the next one has been asked for */
 	_Atomic uint32_t hits; /* since the clock's hand last came by; a hint, so relaxed */
 
@@ -78,6 +78,8 @@ struct dax_inode {
 	pthread_cond_t changed; /* extents or pending */
 	struct extent *pending;
 	unsigned int extents; /* PENDING, LIVE, and those that an evictor has in its hands */
+	unsigned int held;    /* LEAVING, but still in an evictor's hands */
+	bool ever_mapped;
 	unsigned int misses;  /* accesses that found nothing, while the file is small */
 	uint64_t refused_until; /* ns: the host refused this file, do not ask before */
 	uint64_t next_off;	/* where a sequential access would go on */
@@ -118,7 +120,8 @@ struct dax {
 	struct extent *leaving;
 	unsigned int nleaving;
 	uint64_t leaving_bytes; /* of their blocks */
-	bool flushing;
+	uint64_t flush_begun; /* how many times the janitor has begun and ended to unmap */
+	uint64_t flush_ended;
 	bool want_leave; /* somebody waits for space or for the end of mappings */
 	bool stop;
 	pthread_t janitor;
@@ -185,5 +188,7 @@ void dax_policy_swapped_locked(struct dax *d, uint64_t ns);
 int dax_janitor_start(struct dax *d);
 void dax_janitor_stop(struct dax *d);
 void dax_job_add_locked(struct dax *d, struct extent *e);
+/* dax_janitor_flush() - wait until what has left so far is unmapped. No locks. */
+void dax_janitor_flush(struct dax *d);
 /* dax_leaving_add_locked() - the extent is nobody's any more. Needs dax.lock. */
 void dax_leaving_add_locked(struct dax *d, struct extent *e);

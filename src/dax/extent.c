@@ -29,6 +29,7 @@ void dax_extent_pend_locked(struct dax_inode *di, struct extent *e)
 	e->next = di->pending;
 	di->pending = e;
 	di->extents++;
+	di->ever_mapped = true;
 }
 
 static void unpend_locked(struct dax_inode *di, struct extent *e)
@@ -99,6 +100,11 @@ static void refused_locked(struct dax_inode *di, const struct extent *e, int err
 {
 	struct dax *d = di->dax;
 
+	if (error == -ECANCELED) {
+		scoped_lock(&d->lock);
+		dax_space_put_locked(d, e);
+		return;
+	}
 	log_dbg("node %llu: no mapping of %llu at %llu: error %d", (unsigned long long)di->nodeid,
 		(unsigned long long)e->len, (unsigned long long)e->from.v, -error);
 	di->refused_until = d->clock_ns() + REFUSED_NS;
@@ -112,14 +118,14 @@ int dax_extent_run(struct extent *e)
 {
 	struct dax_inode *di = e->inode;
 	struct dax *d = di->dax;
-	int r = ask_host(e);
+	int r = atomic_load(&e->cancelled) ? -ECANCELED : ask_host(e);
 	bool mapped = r == 0;
 
 	scoped_lock(&di->lock);
 	unpend_locked(di, e);
-	if (mapped && !e->cancelled)
-		r = go_live_locked(di, e);
-	if (mapped && !r && !e->cancelled) {
+	if (mapped)
+		r = atomic_load(&e->cancelled) ? -ECANCELED : go_live_locked(di, e);
+	if (r == 0) {
 		(void)pthread_cond_broadcast(&di->changed);
 		return 0;
 	}
@@ -128,7 +134,6 @@ int dax_extent_run(struct extent *e)
 		(void)pthread_mutex_lock(&d->lock);
 		dax_leaving_add_locked(d, e);
 		(void)pthread_mutex_unlock(&d->lock);
-		r = -ECANCELED;
 	} else {
 		refused_locked(di, e, r);
 		free(e);
@@ -162,6 +167,8 @@ void dax_extent_leave_locked(struct dax_inode *di, struct extent *e)
 	/* Otherwise an evictor holds it, and ends in dax_extent_evict() what was begun here. */
 	if (ours)
 		uncount_locked(di);
+	else
+		di->held++;
 }
 
 void dax_extent_evict(struct extent *e)
@@ -169,17 +176,18 @@ void dax_extent_evict(struct extent *e)
 	struct dax_inode *di = e->inode;
 	struct dax *d = di->dax;
 
-	(void)pthread_mutex_lock(&di->lock);
+	counter_add(COUNTER_evictions, 1);
+	scoped_lock(&di->lock);
 	if (e->state == EXTENT_LIVE) {
 		index_remove(&di->index, e);
 		e->state = EXTENT_LEAVING;
+	} else {
+		di->held--;
 	}
-	uncount_locked(di);
-	(void)pthread_mutex_unlock(&di->lock);
-
-	counter_add(COUNTER_evictions, 1);
-	scoped_lock(&d->lock);
+	(void)pthread_mutex_lock(&d->lock);
 	dax_leaving_add_locked(d, e);
+	(void)pthread_mutex_unlock(&d->lock);
+	uncount_locked(di);
 }
 
 void dax_garbage(struct dax *d, struct index_garbage *list)

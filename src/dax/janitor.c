@@ -73,13 +73,13 @@ static void flush_locked(struct dax *d)
 	d->nleaving = d->ngarbage = 0;
 	d->leaving_bytes = 0;
 	d->want_leave = false;
-	d->flushing = true;
+	d->flush_begun++;
 	(void)pthread_mutex_unlock(&d->lock);
 	pin_wait();
 	index_collect(garbage);
 	unmap_batch(d, list);
 	(void)pthread_mutex_lock(&d->lock);
-	d->flushing = false;
+	d->flush_ended = d->flush_begun;
 	(void)pthread_cond_broadcast(&d->flushed);
 }
 
@@ -200,12 +200,26 @@ void dax_janitor_stop(struct dax *d)
 	(void)pthread_cond_destroy(&d->flushed);
 }
 
+static void wait_flushed_locked(struct dax *d)
+{
+	/* The next one to begin takes all that has left by now. */
+	uint64_t want = d->flush_begun + 1;
+
+	d->want_leave = true;
+	(void)pthread_cond_signal(&d->work);
+	while (d->flush_ended < want)
+		(void)pthread_cond_wait(&d->flushed, &d->lock);
+}
+
+void dax_janitor_flush(struct dax *d)
+{
+	scoped_lock(&d->lock);
+	wait_flushed_locked(d);
+}
+
 void dax_settle(struct dax *d)
 {
 	scoped_lock(&d->lock);
-	while (d->leaving || d->jobs || d->njobs || d->flushing) {
-		d->want_leave = true;
-		(void)pthread_cond_signal(&d->work);
-		(void)pthread_cond_wait(&d->flushed, &d->lock);
-	}
+	while (d->leaving || d->njobs || d->flush_ended != d->flush_begun)
+		wait_flushed_locked(d);
 }

@@ -8,59 +8,50 @@
 /*
  * Theory of operation
  *
- * While there is room, what is touched is mapped, in pieces as large as the file and the window bear,
- * because the number of mappings is what costs. A file that fits is mapped whole. A sequential reader
- * of a larger one gets extents that double.
+ * While there is room, what is touched is mapped, in pieces as large as the file and the window
+ * bear, because the number of mappings is what costs. A file that fits is mapped whole. A
+ * sequential reader of a larger one gets extents that double.
  *
- * Under pressure (no block, or no mapping left in the budget) a miss goes over the virtqueue and is
- * counted in a ghost: a small table of regions that were asked for and are not mapped. A region is
- * admitted in place of the coldest of some extents when
- *   1. its ghost counts more than twice the hits which that extent had for a region's worth of it, and
- *   2. there are tokens: every request that goes over the virtqueue earns a fixed part of its time, and
- *      a swap pays what swaps have been measured to cost.
+ * Under pressure (the window has been full and is not half empty since) everything must be earned.
+ * A miss goes over the virtqueue and is counted in a ghost: a small table of regions that were
+ * asked for and are not mapped. A region is admitted by the janitor, in place of the coldest of
+ * some extents when there is no room, if
+ *   1. its ghost counts MARGIN times the hits which that extent had for a region's worth of it, and
+ *   2. there are tokens: a virtqueue request earns a part of its time, a swap pays what swaps cost.
+ *
  * The second rule bounds the loss: all swaps together take at most that part of the time which the
  * virtqueue takes anyway, whatever the pattern of access is. The first makes what it buys worth it.
- * Ghosts and hits are halved when a window's worth of misses has come by, so both tell of the same
- * time. A sequential reader counts once for each region that it passes through.
+ * Ghosts and hits are halved when some windows' worth of misses have come by, so both tell of the
+ * same time; fewer would let chance decide. A sequential reader counts once for each region that it
+ * passes.
+ *
+ * Files of no more than a region pay in the same way even while there is room: each takes a mapping
+ * for itself and gives few hits for it. Only the first few may be owed.
+ *
+ * A sequential reader under pressure gets a block so large that its hits pay for the swap twice, in
+ * place of what it has passed, whose hits are taken back for that. It may owe for some such swaps;
+ * when it has read half of a block, that block's hits have earned what it cost. Who stops before is
+ * served over the virtqueue until the debt is paid.
+ *
+ * The numbers come from tests/bench/window-sim; doc/window.md has the results.
  */
 #define SMALL_FILE	  (256 * KIB)
-#ifndef SMALL_FILE_MISSES
-#define SMALL_FILE_MISSES 2u
-#endif
+#define SMALL_FILE_MISSES 8u /* or two or three readings of a few pages would already count */
 
-#define SEQUENTIAL_AFTER 2u /* accesses that follow each other */
+#define SEQUENTIAL_AFTER  2u /* accesses that follow each other */
 
-#ifndef ADMIT_MIN
-#define ADMIT_MIN 3u /* accesses to a region before it is looked at */
-#endif
+#define ADMIT_MIN	  3u /* accesses to a region before it is looked at */
+#define MARGIN		  3u /* times as many as the other has hits */
+#define ROOM		  2u /* doublings of the region where there is room for it */
 
-#ifndef TOKEN_PART
-#define TOKEN_PART 32 /* a virtqueue request earns this part of its time */
-#endif
-#ifndef EARN_DIV
-#define EARN_DIV 2
-#endif
-#ifndef TOKENS_MAX
-#define TOKENS_MAX 16
-#endif
-// /* in swaps that can be saved up */
-#ifndef DEBT_MAX
-#define DEBT_MAX   4  /* in swaps that a sequential reader may owe */
-#endif
+#define TOKEN_PART	  32 /* a virtqueue request earns this part of its time */
+#define TOKENS_MAX	  16 /* in swaps that can be saved up */
+#define DEBT_MAX	  4  /* in swaps that may be owed */
+#define FEW		  8u /* mappings: none of them is expensive */
 
-#ifndef MARGIN
-#define MARGIN 2u
-#endif
-#ifdef VK
-#define VKC (pressed_locked(d))
-#else
-#define VKC 0
-#endif
-#define GAIN_NS 3000u /* a hit saves at least that, wherever it was measured */
+#define GAIN_NS		  3000u /* what a hit saves at the least, on any host that was looked at */
 
-#ifndef AGE_MISSES
-#define AGE_MISSES 32u /* misses for each region of the window, until all is halved */
-#endif
+#define AGE_MISSES	  32u /* misses for each region of the window, until all is halved */
 
 static bool sequential_locked(struct dax_inode *di, struct foff off, size_t len)
 {
@@ -105,8 +96,8 @@ static unsigned int best_shift(const struct dax *d, struct foff off, uint64_t li
 }
 
 /*
- * A block must contain or avoid each extent that is there. Blocks are aligned powers of two, so only
- * a larger one that is there already can be in the way: then it is made again.
+ * A block must contain or avoid each extent that is there. Blocks are aligned powers of two, so
+ * only a larger one that is there already can be in the way: then it is made again.
  */
 static unsigned int cover_present(const struct dax_inode *di, struct foff off, unsigned int shift)
 {
@@ -120,15 +111,9 @@ static unsigned int cover_present(const struct dax_inode *di, struct foff off, u
 	return shift;
 }
 
-static void earn_locked(struct dax *d, uint64_t ns)
-{
-	d->tokens_ns = MIN(d->tokens_ns + (int64_t)ns, (int64_t)(TOKENS_MAX * d->swap_cost_ns));
-}
-
 static void age_locked(struct dax *d)
 {
 	struct extent *e = d->hand;
-	uint64_t sum = 0;
 
 	if (++d->misses_in_age < AGE_MISSES * (d->size >> d->region_shift))
 		return;
@@ -139,17 +124,14 @@ static void age_locked(struct dax *d)
 
 		/* relaxed: a hit that is counted meanwhile may be lost */
 		atomic_store_explicit(&e->hits, hits / 2, memory_order_relaxed);
-		sum += hits - hits / 2;
 	}
-	/* Half of what is left each time: in the end each hit has earned once. */
-	earn_locked(d, sum * GAIN_NS / EARN_DIV);
 }
 
 /* Count an access to a region that is not mapped; returns how many there were lately. */
 static uint32_t ghost_count_locked(struct dax *d, uint64_t nodeid, uint64_t region)
 {
-	uint64_t h = (nodeid * UINT64_C(0x9e3779b97f4a7c15) ^ region) *
-		     UINT64_C(0xbf58476d1ce4e5b9);
+	uint64_t h =
+		(nodeid * UINT64_C(0x9e3779b97f4a7c15) ^ region) * UINT64_C(0xbf58476d1ce4e5b9);
 	struct ghost *set = &d->ghost[(h >> 32) % (GHOSTS / 4) * 4], *g = NULL, *low = set;
 
 	for (unsigned int i = 0; i < 4; i++) {
@@ -176,40 +158,77 @@ static void ghost_forget_locked(struct dax *d, uint64_t nodeid, uint64_t region)
 			d->ghost[i].count = 0;
 }
 
+static void earn_locked(struct dax *d, uint64_t ns)
+{
+	d->tokens_ns = MIN(d->tokens_ns + (int64_t)ns, (int64_t)(TOKENS_MAX * d->swap_cost_ns));
+}
+
+static void pay_locked(struct dax *d)
+{
+	d->tokens_ns -= (int64_t)d->swap_cost_ns;
+}
+
+static bool may_owe_locked(const struct dax *d)
+{
+	return d->tokens_ns > -(int64_t)(DEBT_MAX * d->swap_cost_ns);
+}
+
 /* Has the window been full? Then room is what another gave up, and not for free. */
 static bool pressed_locked(const struct dax *d)
 {
 	return (d->age || d->misses_in_age) && buddy_free_bytes(d->buddy) < d->size / 2;
 }
 
-static bool may_owe_locked(const struct dax *d)
+static bool full_locked(const struct dax *d, unsigned int shift)
 {
-	return !pressed_locked(d) || d->tokens_ns > -(int64_t)(DEBT_MAX * d->swap_cost_ns);
+	return d->live >= d->budget || buddy_largest(d->buddy) < (int)shift;
 }
 
-/* Shall the region be mapped, if it must be in place of another (@full)? */
-static bool pressed_locked(const struct dax *d);
+/* The first few mappings cost little on every host, so those may be owed. */
+static bool can_pay_locked(const struct dax *d, bool full)
+{
+	if (!full && d->live < FEW && may_owe_locked(d))
+		return true;
+	return d->tokens_ns >= (int64_t)d->swap_cost_ns;
+}
+
+/* Shall the region be mapped, if it must be in place of another? */
 static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, struct foff off,
-			 size_t len, bool seq, bool full)
+			 size_t len, bool seq)
 {
 	uint64_t region = off.v >> d->region_shift;
-	uint32_t heat = 0, count;
+	bool full = full_locked(d, e->shift);
+	uint32_t heat, count = ADMIT_MIN; /* without pressure the inode's own count is enough */
 
 	/* A reader that passes through counts once. */
 	if (seq && (off.v - len) >> d->region_shift == region)
 		return false;
-	age_locked(d);
-	/* Where there is room, the inode's own count has been enough. */
-	count = full || VKC ? ghost_count_locked(d, di->nodeid, region) : ADMIT_MIN;
-	if (count < ADMIT_MIN || d->njobs || d->tokens_ns < (int64_t)d->swap_cost_ns)
+	if (full || pressed_locked(d)) {
+		age_locked(d);
+		count = ghost_count_locked(d, di->nodeid, region);
+	}
+	if (count < ADMIT_MIN || d->njobs || !can_pay_locked(d, full))
 		return false;
 	if (full && (!dax_clock_coldest_locked(d, &heat) || count <= MARGIN * (uint64_t)heat))
 		return false;
-	d->tokens_ns -= (int64_t)d->swap_cost_ns;
+	pay_locked(d);
 	ghost_forget_locked(d, di->nodeid, region);
 	/* It was wanted that often; without this it would be the next to go. */
-	atomic_init(&e->hits, count);
+	atomic_store_explicit(&e->hits, count, memory_order_relaxed);
 	return true;
+}
+
+static bool admit_region_locked(struct dax *d, struct dax_inode *di, struct extent *e,
+				struct foff off, size_t len, uint64_t limit, bool seq)
+{
+	unsigned int shift = best_shift(d, off, limit, d->region_shift);
+
+	if (!full_locked(d, shift)) {
+		shift = MIN(d->region_shift + ROOM, (unsigned int)buddy_largest(d->buddy));
+		shift = best_shift(d, off, limit, MIN(shift, d->max_shift));
+	}
+	shape(e, off, cover_present(di, off, shift), limit);
+	return admit_locked(d, di, e, off, len, seq);
 }
 
 /* Do the hits of somebody who reads on from @off to the end of the block pay for a swap? */
@@ -217,50 +236,56 @@ static bool stream_pays(const struct dax *d, struct foff off, size_t len, unsign
 			uint64_t limit)
 {
 	struct foff from;
-	uint64_t end = block_part(off, shift, limit, &from);
+	uint64_t rest = block_part(off, shift, limit, &from) - (off.v - from.v);
 
-	end += from.v;
-	return (end - off.v) / len * GAIN_NS >= 2 * d->swap_cost_ns;
+	return rest / len * GAIN_NS >= 2 * d->swap_cost_ns;
+}
+
+/* What ends where the region around @off begins: a sequential reader has just passed it. */
+static struct extent *passed(const struct dax_inode *di, struct foff off)
+{
+	uint64_t begin = align_down(off.v, UINT64_C(1) << di->dax->region_shift);
+	struct extent *e = begin ? index_find(&di->index, FOFF(begin - 1)) : NULL;
+
+	return e && e->stream ? e : NULL;
 }
 
 /* What a sequential reader has passed was not wanted for its own sake: its hits do not count. */
 static void cool_passed_locked(struct dax_inode *di, struct foff off, size_t len)
 {
-	struct foff begin = FOFF(align_down(off.v, UINT64_C(1) << di->dax->region_shift));
-	struct extent *e = begin.v ? index_find(&di->index, FOFF(begin.v - 1)) : NULL;
-	uint32_t hits, passed;
+	struct extent *e = passed(di, off);
+	uint32_t hits, by_reader;
 
-	if (!e || !e->stream)
+	if (!e)
 		return;
 	/* relaxed: a hit that is counted meanwhile may be lost */
 	hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
-	passed = (uint32_t)(e->len / len);
-	atomic_store_explicit(&e->hits, hits - MIN(hits, passed), memory_order_relaxed);
+	by_reader = (uint32_t)(e->len / len);
+	atomic_store_explicit(&e->hits, hits - MIN(hits, by_reader), memory_order_relaxed);
 }
 
-/* Under pressure: the shape of what a sequential reader gets in place of another; or false. */
+/* Under pressure: what does a sequential reader get in place of another? False: nothing. */
 static bool admit_stream_locked(struct dax *d, struct dax_inode *di, struct extent *e,
 				struct foff off, size_t len, uint64_t limit)
 {
-	struct foff begin = FOFF(align_down(off.v, UINT64_C(1) << d->region_shift));
-	const struct extent *prev = begin.v ? index_find(&di->index, FOFF(begin.v - 1)) : NULL;
-	unsigned int shift = d->region_shift, best;
+	const struct extent *prev = passed(di, off);
+	unsigned int shift = d->region_shift;
 
 	if (d->njobs || !may_owe_locked(d))
 		return false;
 	while (shift < d->max_shift && !stream_pays(d, off, len, shift, limit))
 		shift++;
 	/* What has been read to its end is followed by twice as much, if that begins here. */
-	while (prev && prev->stream && shift < MIN(prev->shift + 1, d->max_shift) &&
+	while (prev && shift < MIN(prev->shift + 1, d->max_shift) &&
 	       align_down(off.v, UINT64_C(2) << shift) == align_down(off.v, UINT64_C(1) << shift))
 		shift++;
-	best = best_shift(d, off, limit, shift);
-	if (best < d->region_shift || !stream_pays(d, off, len, best, limit) ||
-	    cover_present(di, off, best) != best)
+	shift = best_shift(d, off, limit, shift);
+	if (shift < d->region_shift || !stream_pays(d, off, len, shift, limit) ||
+	    cover_present(di, off, shift) != shift)
 		return false;
-	shape(e, off, best, limit);
+	shape(e, off, shift, limit);
 	e->stream = true;
-	d->tokens_ns -= (int64_t)d->swap_cost_ns;
+	pay_locked(d);
 	return true;
 }
 
@@ -294,15 +319,32 @@ static void wish_locked(struct dax_inode *di, struct extent *e, struct foff off,
 	shape(e, off, cover_present(di, off, shift), limit);
 }
 
-enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct foff off, size_t len,
-				 uint64_t limit, bool write)
+/* Room for as much of the wish as there is, but for a region at least. */
+static bool take_room_locked(struct dax *d, const struct dax_inode *di, struct extent *e,
+			     struct foff off, uint64_t limit)
+{
+	bool pressed = pressed_locked(d);
+	unsigned int shift;
+
+	if (pressed && !may_owe_locked(d))
+		return false;
+	while (dax_space_get_locked(d, e->shift, &e->at) < 0) {
+		shift = e->shift - 1;
+		if (shift < d->region_shift || cover_present(di, off, shift) != shift)
+			return false;
+		shape(e, off, shift, limit);
+	}
+	if (pressed)
+		pay_locked(d);
+	return true;
+}
+
+enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct foff off,
+				 size_t len, uint64_t limit, bool write)
 {
 	struct dax *d = di->dax;
 	bool seq = sequential_locked(di, off, len);
 	enum dax_verdict verdict = DAX_NO;
-	unsigned int shift;
-	bool full;
-	int r;
 
 	if (!eligible_locked(di, limit, write))
 		return DAX_NO;
@@ -310,64 +352,32 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 	if (seq)
 		cool_passed_locked(di, off, len);
 	scoped_lock(&d->lock);
-	if (limit <= UINT64_C(1) << d->region_shift) {
-		full = d->live >= d->budget || buddy_largest(d->buddy) < (int)e->shift;
-		return admit_locked(d, di, e, off, len, seq, full) ? DAX_LATER : DAX_NO;
-	}
-#ifdef VK
-	if (pressed_locked(d) && !seq) {
-		shift = best_shift(d, off, limit, d->region_shift);
-		shape(e, off, cover_present(di, off, shift), limit);
-		full = d->live >= d->budget || buddy_largest(d->buddy) < (int)e->shift;
-#ifdef VR
-		if (!full) {
-			shift = best_shift(d, off, limit, MIN(d->region_shift + VR, (unsigned)buddy_largest(d->buddy)));
-			shape(e, off, cover_present(di, off, shift), limit);
-		}
-#endif
-		return admit_locked(d, di, e, off, len, seq, full) ? DAX_LATER : DAX_NO;
-	}
-#endif
-	for (;;) {
-		if (!may_owe_locked(d))
-			break;
-		r = dax_space_get_locked(d, e->shift, &e->at);
-		if (r == 0) {
-			if (pressed_locked(d))
-				d->tokens_ns -= (int64_t)d->swap_cost_ns;
-			return DAX_NOW;
-		}
-		shift = e->shift - 1;
-		if (shift < d->region_shift || cover_present(di, off, shift) != shift)
-			break;
-		shape(e, off, shift, limit);
-	}
-	if (d->leaving) {
+	if (limit > UINT64_C(1) << d->region_shift && (seq || !pressed_locked(d)) &&
+	    take_room_locked(d, di, e, off, limit)) {
+		verdict = DAX_NOW;
+	} else if (d->leaving) {
 		/* Room is about to come; the next access will see. */
 		d->want_leave = true;
 		(void)pthread_cond_signal(&d->work);
-	} else if (seq && admit_stream_locked(d, di, e, off, len, limit)) {
-		verdict = DAX_LATER;
-	} else if (admit_locked(d, di, e, off, len, seq, true)) {
-		shift = best_shift(d, off, limit, d->region_shift);
-		shape(e, off, cover_present(di, off, shift), limit);
+	} else if ((seq && admit_stream_locked(d, di, e, off, len, limit)) ||
+		   admit_region_locked(d, di, e, off, len, limit, seq)) {
 		verdict = DAX_LATER;
 	}
 	return verdict;
 }
 
-/* A sequential reader has come far enough in an extent: what it has saved is there to be spent. */
+/* A sequential reader is half through an extent: what that has saved is there to be spent. */
 static void earn_stream_locked(struct dax_inode *di, const struct extent *prev)
 {
 	const struct extent *e = index_find(&di->index, prev->from);
 	struct dax *d = di->dax;
-	uint64_t gain;
+	uint64_t hits;
 
 	if (!e)
 		return;
-	gain = (uint64_t)atomic_load_explicit(&e->hits, memory_order_relaxed) * GAIN_NS;
+	hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
 	scoped_lock(&d->lock);
-	earn_locked(d, MIN(gain, d->swap_cost_ns));
+	earn_locked(d, MIN(hits * GAIN_NS, d->swap_cost_ns));
 }
 
 bool dax_policy_ahead(struct dax_inode *di, const struct extent *prev, struct extent *e,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The window's real allocator, index and policy under traces, against a cost model and a virtual clock.
+// The window's real allocator, index and policy under traces, against a cost model and a virtual
+// clock.
 
-#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +19,14 @@
 /*
  * Theory of operation
  *
- * Each row is one trace: reads of one size in a set of files. The window is memory that reads as zero,
- * the host is a fake that only adds up what its work costs. The clock is virtual: main_ns is advanced
- * by the reader, janitor_ns by what the janitor asks the host for.
+ * Each row is one trace: reads of one size in a set of files. The window is memory that reads as
+ * zero, the host is a fake that only adds up what its work costs. The clock is virtual: main_ns is
+ * advanced by the reader, janitor_ns by what the janitor asks the host for.
  *
- * The janitor is a real thread. For the same seed to give the same numbers, the reader holds the gate
- * except while it waits in dax_settle() after each access; what the janitor asks of the host waits
- * for the gate. The janitor's clock stands where the access began and moves by its own work only.
+ * The janitor is a real thread. For the same seed to give the same numbers, the reader holds the
+ * gate except while it waits in dax_settle() after each access; what the janitor asks of the host
+ * waits for the gate. The janitor's clock stands where the access began and moves by its own work
+ * only.
  *
  * Compared with: all over the virtqueue; the kernel's DAX (2 MiB ranges, mapped on every miss, the
  * oldest given up); and the best set that never changes, chosen with the whole trace known.
@@ -48,12 +50,24 @@ static struct model models[] = {
 	{ "cheap", 100, 0.10, 20000, 0.15, 60000, 0, 20000, 0, 20000, 0, 0 },
 };
 
-/* Order must match "struct model" behind its name. */
-static const char *const cost_names[] = { "hit",	"hit-byte",  "vq",	  "vq-byte",
-					  "map",	"map-live",  "unmap",	  "unmap-live",
-					  "unmap-req",	"budget",    "both" };
-#define COSTS ARRAY_SIZE(cost_names)
-static_assert(sizeof(struct model) == sizeof(char *) + COSTS * sizeof(double), "names and costs");
+static const struct {
+	const char *name;
+	size_t at;
+} costs[] = {
+	{ "hit", offsetof(struct model, hit) },
+	{ "hit-byte", offsetof(struct model, hit_byte) },
+	{ "vq", offsetof(struct model, vq) },
+	{ "vq-byte", offsetof(struct model, vq_byte) },
+	{ "map", offsetof(struct model, map) },
+	{ "map-live", offsetof(struct model, map_live) },
+	{ "unmap", offsetof(struct model, unmap) },
+	{ "unmap-live", offsetof(struct model, unmap_live) },
+	{ "unmap-req", offsetof(struct model, unmap_req) },
+	{ "budget", offsetof(struct model, budget) },
+	{ "both", offsetof(struct model, both) },
+};
+
+#define COSTS ARRAY_SIZE(costs)
 
 enum kind {
 	UNIFORM,
@@ -266,12 +280,13 @@ static void make_blocks(struct run *r)
 
 static void add_whole_file(struct run *r, uint32_t f)
 {
-	for (uint64_t off = 0; off < r->file[f].size; off += r->block)
-		r->access[r->n++] = (struct access){
-			.file = f,
-			.off = off,
-			.len = (uint32_t)MIN(r->block, r->file[f].size - off),
-		};
+	uint64_t size = r->file[f].size;
+
+	for (uint64_t off = 0; off < size; off += r->block) {
+		uint64_t len = MIN(r->block, size - off);
+
+		r->access[r->n++] = (struct access){ .file = f, .off = off, .len = (uint32_t)len };
+	}
 }
 
 static void make_small(struct run *r)
@@ -552,7 +567,8 @@ static double worst = INFINITY;
 static void print_head(void)
 {
 	if (!json)
-		printf("| costs | trace | set | block | hits | late hits | maps | unmaps | time ms | no DAX "
+		printf("| costs | trace | set | block | hits | late hits | maps | unmaps | time ms "
+		       "| no DAX "
 		       "| late | free janitor | kernel DAX | best fixed |\n"
 		       "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
 }
@@ -573,13 +589,13 @@ static void print_row(const struct run *r, const struct result *res, const struc
 	printf(json ? "{\"costs\":\"%s\",\"trace\":\"%s\",\"set\":\"%s\",\"block\":%llu,"
 		      "\"hits\":%.1f,\"late_hits\":%.1f,\"maps\":%llu,\"unmaps\":%llu,\"ms\":%.1f,"
 		      "\"vs_nodax\":%.3f,\"late_vs_nodax\":%.3f,\"vs_nodax_free_janitor\":%.3f,"
-		      "\"vs_kernel\":%.3f,\"vs_fixed\":%.3f}\n" :
-		      "| %s | %s | %s | %lluk | %.1f | %.1f | %llu | %llu | %.1f | %.2f | %.2f | %.2f "
+		      "\"vs_kernel\":%.3f,\"vs_fixed\":%.3f}\n"
+		    : "| %s | %s | %s | %lluk | %.1f | %.1f | %llu | %llu | %.1f | %.2f | %.2f | "
+		      "%.2f "
 		      "| %.2f | %.2f |\n",
 	       r->m->name, r->t->name, set, (unsigned long long)(json ? r->block : r->block / KIB),
 	       hit, late, (unsigned long long)res->maps, (unsigned long long)res->unmaps,
-	       res->ns / 1e6, ratio, late_ratio, free_ratio, kernel->ns / res->ns,
-	       fixed / res->ns);
+	       res->ns / 1e6, ratio, late_ratio, free_ratio, kernel->ns / res->ns, fixed / res->ns);
 	(void)fflush(stdout);
 }
 
@@ -600,13 +616,20 @@ static void run_row(struct run *r, uint64_t seed, void *window, char *buf)
 	free(r->file);
 }
 
+static void set_cost(struct model *m, unsigned int cost, double value)
+{
+	memcpy((char *)m + costs[cost].at, &value, sizeof(value));
+}
+
 static void usage(FILE *to)
 {
-	(void)fprintf(to, "usage: window-sim [--json] [--model stock|polled|cheap] [--trace WORD]\n"
-			  "                  [--window MIB] [--accesses N] [--seed N] [--COST NUMBER]...\n"
-			  "COST, in ns unless it says otherwise, for all models:\n ");
+	(void)fprintf(
+		to,
+		"usage: window-sim [--json] [--model stock|polled|cheap] [--trace WORD]\n"
+		"                  [--window MIB] [--accesses N] [--seed N] [--COST NUMBER]...\n"
+		"COST, in ns unless it says otherwise, for all models:\n ");
 	for (unsigned int i = 0; i < COSTS; i++)
-		(void)fprintf(to, " %s", cost_names[i]);
+		(void)fprintf(to, " %s", costs[i].name);
 	(void)fprintf(to, "\n(-byte: for a byte; -live: for each mapping there is; "
 			  "budget: mappings, 0 without end)\n");
 }
@@ -625,7 +648,7 @@ int main(int argc, char **argv)
 	int c;
 
 	for (int i = 0; i < END; i++) {
-		const char *name = i < JSON ? cost_names[i] : others[i - JSON];
+		const char *name = i < JSON ? costs[i].name : others[i - JSON];
 
 		options[i] = (struct option){ .name = name, .val = i + 1 };
 		options[i].has_arg = i != JSON && i != HELP;
@@ -659,7 +682,7 @@ int main(int argc, char **argv)
 				return 2;
 			}
 			for (unsigned int i = 0; i < ARRAY_SIZE(models); i++)
-				(&models[i].hit)[c] = strtod(optarg, NULL);
+				set_cost(&models[i], (unsigned int)c, strtod(optarg, NULL));
 		}
 	}
 	if (window < 8 * MIB || accesses < 4) {
@@ -694,5 +717,7 @@ int main(int argc, char **argv)
 		printf("{\"worst_vs_nodax\":%.3f}\n", worst);
 	else
 		printf("\nlowest ratio to no DAX: %.3f\n", worst);
+	(void)munmap(addr, window);
+	free(buf);
 	return 0;
 }
