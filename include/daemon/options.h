@@ -9,6 +9,7 @@ struct fuse_args;
 enum dax_mode {
 	DAX_DEFAULT, /* the window where there is one */
 	DAX_ALWAYS,  /* no mount without a window */
+	DAX_INODE,   /* for files to which the host gives the attribute */
 	DAX_NEVER,
 };
 

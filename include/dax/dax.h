@@ -16,7 +16,8 @@
  * Concepts: an extent is one mapping, a power-of-two block of the window that shows a piece of one
  * file. Extents belong to an inode. A copy pins the extents it touches; no pointer into the window
  * leaves this layer. Every function that copies may say -EAGAIN, which means "ask the host over the
- * virtqueue"; that is never an error for the application.
+ * virtqueue"; that is never an error for the application. Whether a range is mapped at all is a matter
+ * of policy: see src/dax/policy.c. The caller tells with dax_missed() what the other way has cost.
  *
  * The rule of the end of file: only whole pages inside the file may be touched, because the host's
  * mapping raises a fault behind them. The caller gives the limit with each copy, and guarantees that
@@ -33,7 +34,10 @@ struct dax_range {
 	uint64_t len; /* bytes */
 };
 
-/* How mappings are asked for. Both may block and are called without any lock of this layer. */
+/*
+ * How mappings are asked for. Both may block and are called without any lock of this layer, by the
+ * thread that copies or by the janitor, a thread of this layer.
+ */
 struct dax_remote_ops {
 	/*
 	 * Map @len bytes (a multiple of 4 KiB) of the file from @from (aligned to the block size) to
@@ -51,6 +55,7 @@ struct dax_params {
 	uint64_t alignment; /* what the host demands of mappings; a power of two >= 4096 */
 	const struct dax_remote_ops *remote;
 	void *remote_ctx;
+	uint64_t (*clock_ns)(void); /* NULL: the monotonic clock; a simulator has its own */
 };
 
 /* dax_create() - 0, -EINVAL (a window without one whole block) or -ENOMEM. */
@@ -62,7 +67,10 @@ void dax_destroy(struct dax *d);
 /* dax_inode_create() - NULL when there is no memory. Nothing is mapped yet. */
 struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid);
 
-/* dax_inode_destroy() - unmaps everything. No copy of it may run. NULL is fine. */
+/*
+ * dax_inode_destroy() - let go of everything; the host is asked to unmap it soon after. No copy of it
+ * may run. NULL is fine.
+ */
 void dax_inode_destroy(struct dax_inode *di);
 
 /*
@@ -81,5 +89,21 @@ int dax_write(struct dax_inode *di, struct foff off, const void *buf, size_t len
  */
 void dax_drop(struct dax_inode *di, struct foff from);
 
-/* dax_live_maps() - mappings that exist now. */
+/* dax_missed() - a request that could not be served from the window took @ns another way. */
+void dax_missed(struct dax *d, uint64_t ns);
+
+/* dax_settle() - wait until everything that was let go of is unmapped. For tests and the end. */
+void dax_settle(struct dax *d);
+
+struct dax_status {
+	uint64_t window_bytes;
+	uint64_t free_bytes;
+	uint64_t largest_free; /* bytes of the largest block that can be had at once */
+	uint64_t live;	       /* mappings that the host holds or is asked for */
+	uint64_t budget;       /* more than this the host has refused; 0: unknown */
+};
+
+void dax_get_status(struct dax *d, struct dax_status *ret);
+
+/* dax_live_maps() - dax_status.live alone. */
 uint64_t dax_live_maps(struct dax *d);

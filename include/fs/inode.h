@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ struct inode {
 	uint64_t nodeid;
 	pthread_rwlock_t io;
 	struct dax_inode *dax; /* NULL when the window is not used */
+	_Atomic bool use_dax;  /* whether reads and writes may use it; set at open */
 
 	pthread_mutex_t lock;
 	uint64_t size; /* bytes; meaningless unless size_known */

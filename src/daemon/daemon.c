@@ -120,6 +120,7 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 	if (!d->relay.inodes)
 		return -ENOMEM;
 	d->relay.wish.dax = d->relay.dax;
+	d->relay.dax_inode = d->o->dax == DAX_INODE;
 	d->relay.wish.max_write = daemon_max_write(d);
 
 	d->session = mount_make(args, d->dev->tag[0] ? d->dev->tag : "virtiofs", d->o->mountpoint);

@@ -55,6 +55,7 @@ const char *options_usage(void)
 	       "    --vhost-user=SOCKET     use a vhost-user back end on this machine, no VM\n"
 	       "    -o OPTION[,OPTION...]   mount options:\n"
 	       "        dax=always          fail when there is no window\n"
+	       "        dax=inode           use the window for files that the host marks so\n"
 	       "        dax=never           do not use the window\n"
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
 	       "        stats=FILE          write counters to FILE on SIGUSR1 and at the end\n"
@@ -65,10 +66,12 @@ static int option_dax(struct options *o, const char *value)
 {
 	if (!strcmp(value, "always"))
 		o->dax = DAX_ALWAYS;
+	else if (!strcmp(value, "inode"))
+		o->dax = DAX_INODE;
 	else if (!strcmp(value, "never"))
 		o->dax = DAX_NEVER;
 	else {
-		log_err("dax=%s: it is always or never", value);
+		log_err("dax=%s: it is always, inode or never", value);
 		return -1;
 	}
 	return 0;

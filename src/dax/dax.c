@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The window as a whole, and the making and ending of extents.
+// The window as a whole, and copies through it.
 
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/counter.h"
@@ -12,43 +11,58 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "dax_priv.h"
+#include "pin.h"
 
-#define MIN_SHIFT     16u /* 64 KiB */
-#define MAX_SHIFT     25u /* 32 MiB */
-#define WINDOW_SHARES 8u  /* the largest extent is at most this part of the window */
+#define MIN_SHIFT 16u /* 64 KiB */
+#define MAX_SHIFT 30u /* 1 GiB */
 
-/* A file below this is mapped only when it has been asked for some times: one request costs less. */
-#define SMALL_FILE	  (256 * KIB)
-#define SMALL_FILE_MISSES 4u
+/* The largest extent is this part of the window, so that a few files can be there at a time. */
+#define WINDOW_EXTENTS 4u
+/* What is admitted at a time under pressure is this part of it; the host bears some hundreds. */
+#define WINDOW_REGIONS 256u
 
-#define REFUSED_NS (500 * NSEC_PER_MS)
+#define SWAP_COST_FIRST_NS (400 * NSEC_PER_US)
 
-#define LEAVE_BATCH 64u
+/* The largest power of two that is at most @v, within bounds. */
+static unsigned int shift_of(uint64_t v, unsigned int min, unsigned int max)
+{
+	unsigned int shift = min;
+
+	while (shift < max && UINT64_C(1) << (shift + 1) <= v)
+		shift++;
+	return shift;
+}
 
 int dax_create(const struct dax_params *p, struct dax **ret)
 {
 	struct dax *d = calloc(1, sizeof(*d));
-	unsigned int shift = MIN_SHIFT;
+	int r;
 
 	if (!d)
 		return -ENOMEM;
-	while (UINT64_C(1) << shift < p->alignment)
-		shift++;
-	d->min_shift = shift;
-	while (shift < MAX_SHIFT && (uint64_t)WINDOW_SHARES << (shift + 1) <= p->size)
-		shift++;
-	d->max_shift = shift;
+	d->min_shift = MAX(MIN_SHIFT, shift_of(p->alignment, 12, 40));
+	d->max_shift = shift_of(p->size / WINDOW_EXTENTS, d->min_shift,
+				MAX(d->min_shift, MAX_SHIFT));
+	d->region_shift = shift_of(p->size / WINDOW_REGIONS, d->min_shift, d->max_shift);
 	d->addr = p->addr;
 	d->size = p->size;
 	d->remote = p->remote;
 	d->remote_ctx = p->remote_ctx;
+	d->clock_ns = p->clock_ns ? p->clock_ns : time_now_ns;
 	d->budget = UINT_MAX;
+	d->swap_cost_ns = SWAP_COST_FIRST_NS;
 	d->buddy = buddy_create(p->size, d->min_shift, MAX(d->min_shift, MAX_SHIFT));
 	if (!d->buddy) {
 		free(d);
 		return -EINVAL;
 	}
 	(void)pthread_mutex_init(&d->lock, NULL);
+	r = dax_janitor_start(d);
+	if (r < 0) {
+		buddy_destroy(d->buddy);
+		free(d);
+		return r;
+	}
 	*ret = d;
 	return 0;
 }
@@ -57,15 +71,33 @@ void dax_destroy(struct dax *d)
 {
 	if (!d)
 		return;
+	dax_janitor_stop(d);
 	buddy_destroy(d->buddy);
 	(void)pthread_mutex_destroy(&d->lock);
 	free(d);
 }
 
+void dax_get_status(struct dax *d, struct dax_status *ret)
+{
+	int largest;
+
+	scoped_lock(&d->lock);
+	largest = buddy_largest(d->buddy);
+	*ret = (struct dax_status){
+		.window_bytes = d->size,
+		.free_bytes = buddy_free_bytes(d->buddy),
+		.largest_free = largest < 0 ? 0 : UINT64_C(1) << largest,
+		.live = d->live,
+		.budget = d->budget == UINT_MAX ? 0 : d->budget,
+	};
+}
+
 uint64_t dax_live_maps(struct dax *d)
 {
-	scoped_lock(&d->lock);
-	return d->live;
+	struct dax_status status;
+
+	dax_get_status(d, &status);
+	return status.live;
 }
 
 struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid)
@@ -81,285 +113,213 @@ struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid)
 	return di;
 }
 
+/* Is something being mapped at or behind @from? It is not wanted any more. */
+static bool cancel_pending_locked(struct dax_inode *di, struct foff from)
+{
+	bool any = false;
+
+	for (struct extent *e = di->pending; e; e = e->next) {
+		if (e->from.v + e->len <= from.v)
+			continue;
+		atomic_store(&e->cancelled, true);
+		any = true;
+	}
+	return any;
+}
+
+/* Take all at and behind @from out of the index. */
+static void leave_index_locked(struct dax_inode *di, struct foff from)
+{
+	struct extent *e;
+
+	while ((e = index_next(&di->index, from)))
+		dax_extent_leave_locked(di, e);
+}
+
+void dax_drop(struct dax_inode *di, struct foff from)
+{
+	bool any;
+
+	(void)pthread_mutex_lock(&di->lock);
+	while (cancel_pending_locked(di, from))
+		(void)pthread_cond_wait(&di->changed, &di->lock);
+	leave_index_locked(di, from);
+	while (di->held)
+		(void)pthread_cond_wait(&di->changed, &di->lock);
+	any = di->ever_mapped;
+	(void)pthread_mutex_unlock(&di->lock);
+	/* Also for what others have taken out and have not unmapped yet. */
+	if (any)
+		dax_janitor_flush(di->dax);
+}
+
 void dax_inode_destroy(struct dax_inode *di)
 {
 	if (!di)
 		return;
-	dax_drop(di, FOFF(0));
-	/* An evictor may still have its hands on an extent that it took out of the clock. */
 	(void)pthread_mutex_lock(&di->lock);
+	(void)cancel_pending_locked(di, FOFF(0));
+	leave_index_locked(di, FOFF(0));
+	/* The janitor may have some of them in its hands. */
 	while (di->extents)
 		(void)pthread_cond_wait(&di->changed, &di->lock);
 	(void)pthread_mutex_unlock(&di->lock);
-	free(di->index);
+	index_free(&di->index);
 	(void)pthread_mutex_destroy(&di->lock);
 	(void)pthread_cond_destroy(&di->changed);
 	free(di);
 }
 
-static void extent_wait_unpinned(struct extent *e)
+/* Is something being mapped in the block of @e? */
+static bool pending_overlaps_locked(const struct dax_inode *di, const struct extent *e)
 {
-	struct dax_inode *di = e->inode;
+	uint64_t end = e->from.v + (UINT64_C(1) << e->shift);
 
-	scoped_lock(&di->lock);
-	while (atomic_load(&e->pins))
-		(void)pthread_cond_wait(&di->changed, &di->lock);
+	for (const struct extent *p = di->pending; p; p = p->next)
+		if (p != e && p->from.v < end && e->from.v < p->from.v + (UINT64_C(1) << p->shift))
+			return true;
+	return false;
 }
 
-void dax_extent_leave(struct extent **batch, unsigned int n)
+/* An extent is there but too short: does a longer one pay, or does the file grow page by page? */
+static bool growth_pays(const struct dax_inode *di, struct foff off, uint64_t limit)
 {
-	struct dax *d = batch[0]->inode->dax;
-	struct dax_range ranges[LEAVE_BATCH] = { 0 };
-	int r;
+	const struct extent *e = NULL;
+	uint64_t can;
 
-	for (unsigned int i = 0; i < n; i++) {
-		extent_wait_unpinned(batch[i]);
-		ranges[i] = (struct dax_range){ .at = batch[i]->at, .len = batch[i]->len };
+	/* The block that should have shown @off begins at one of its alignments. */
+	for (unsigned int s = di->dax->min_shift; s <= di->dax->max_shift; s++) {
+		struct foff from = FOFF(align_down(off.v, UINT64_C(1) << s));
+
+		e = index_find(&di->index, from);
+		if (e && e->shift == s && e->from.v == from.v)
+			break;
+		e = NULL;
 	}
-	r = d->remote->remove(d->remote_ctx, ranges, n);
-	if (r < 0)
-		log_dbg("%u mappings could not be removed: error %d", n, -r);
-	counter_add(COUNTER_unmaps, n);
-	for (unsigned int i = 0; i < n; i++) {
-		struct dax_inode *di = batch[i]->inode;
-
-		dax_space_put(d, batch[i]->at, batch[i]->shift);
-		free(batch[i]);
-		scoped_lock(&di->lock);
-		di->leaving--;
-		di->extents--;
-		(void)pthread_cond_broadcast(&di->changed);
-	}
+	if (!e)
+		return true;
+	can = MIN(UINT64_C(1) << e->shift, limit - e->from.v);
+	return can >= e->len + MAX(e->len / 4, 64 * KIB);
 }
 
-/* Take up to LEAVE_BATCH extents behind @from out of the index; those that are being mapped or
- * evicted by others are waited for. */
-static unsigned int drop_collect(struct dax_inode *di, struct foff from, struct extent **batch)
+/* An access found nothing: map it now, or have it mapped, or not. True: look again. */
+static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
 {
-	unsigned int n = 0;
+	struct dax *d = di->dax;
+	struct extent *e;
+	enum dax_verdict verdict = DAX_NO;
 
-	scoped_lock(&di->lock);
-	for (;;) {
-		struct extent *e = dax_index_find_locked(di, from);
-		bool wait = !e && di->leaving;
-
-		for (; e && n < LEAVE_BATCH; e = dax_index_find_locked(di, from)) {
-			if (e->state != EXTENT_LIVE || !dax_clock_del(di->dax, e)) {
-				wait = true;
-				break;
-			}
-			dax_index_remove_locked(di, e);
-			e->state = EXTENT_DRAINING;
-			di->leaving++;
-			batch[n++] = e;
-		}
-		if (n || !wait)
-			return n;
-		(void)pthread_cond_wait(&di->changed, &di->lock);
-	}
-}
-
-void dax_drop(struct dax_inode *di, struct foff from)
-{
-	struct extent *batch[LEAVE_BATCH];
-	unsigned int n;
-
-	while ((n = drop_collect(di, from, batch)))
-		dax_extent_leave(batch, n);
-}
-
-/* Ask the host for the mapping of a MAPPING extent; once more after making room. */
-static int extent_setup(struct dax *d, struct extent *e)
-{
-	int r = -ENOSPC;
-
-	for (unsigned int i = 0; i < 2; i++) {
-		r = dax_space_get(d, e->shift, &e->at);
-		if (r < 0)
-			return r;
-		r = d->remote->setup(d->remote_ctx, e->inode->nodeid, e->from, e->len, e->at,
-				     e->writable);
-		if (r == 0) {
-			counter_add(COUNTER_maps, 1);
-			return 0;
-		}
-		counter_add(COUNTER_map_refusals, 1);
-		if (r == -ENOSPC || r == -ENOMEM)
-			dax_budget_learn(d);
-		dax_space_put(d, e->at, e->shift);
-		if (r != -ENOSPC && r != -ENOMEM)
-			return r;
-	}
-	return r;
-}
-
-/* How an extent around @off should be: the block of the file, cut to what the file has. */
-static void extent_shape(const struct dax *d, struct extent *e, struct foff off, uint64_t limit)
-{
-	uint64_t block = UINT64_C(1) << d->max_shift;
-
-	e->from = FOFF(align_down(off.v, block));
-	e->len = MIN(block, limit - e->from.v);
-	e->shift = d->max_shift;
-	while (e->shift > d->min_shift && UINT64_C(1) << (e->shift - 1) >= e->len)
-		e->shift--;
-}
-
-/* Is it worth while to ask the host now? */
-static bool map_admitted_locked(struct dax_inode *di, uint64_t limit, bool write)
-{
-	if (write && di->no_write)
+	if (off.v >= INDEX_MAX_OFFSET)
 		return false;
-	if (di->refused_until) {
-		if (time_now_ns() < di->refused_until)
-			return false;
-		di->refused_until = 0;
+	e = dax_extent_new(di);
+	if (!e)
+		return false;
+	(void)pthread_mutex_lock(&di->lock);
+	if (growth_pays(di, off, limit))
+		verdict = dax_policy_miss(di, e, off, len, limit, write);
+	if (verdict != DAX_NO && pending_overlaps_locked(di, e)) {
+		/* Another is at it; until then there is the virtqueue. */
+		if (verdict == DAX_NOW) {
+			(void)pthread_mutex_lock(&d->lock);
+			dax_space_put_locked(d, e);
+			(void)pthread_mutex_unlock(&d->lock);
+		}
+		verdict = DAX_NO;
 	}
-	return limit >= SMALL_FILE || ++di->misses > SMALL_FILE_MISSES;
+	if (verdict != DAX_NO)
+		dax_extent_pend_locked(di, e);
+	if (verdict == DAX_LATER) {
+		(void)pthread_mutex_lock(&d->lock);
+		dax_job_add_locked(d, e);
+		(void)pthread_mutex_unlock(&d->lock);
+	}
+	(void)pthread_mutex_unlock(&di->lock);
+	if (verdict == DAX_NOW)
+		return dax_extent_run(e) == 0;
+	if (verdict == DAX_NO)
+		free(e);
+	return false;
 }
 
-/* Map what is around @off. Called and returns with inode.lock held; 0: look again. */
-static int extent_map_locked(struct dax_inode *di, struct foff off, uint64_t limit, bool write)
+/* A sequential reader comes to the end of an extent: have the next one mapped meanwhile. */
+static void dax_ahead(struct dax_inode *di, const struct extent *prev, uint64_t limit)
 {
-	struct extent *e = calloc(1, sizeof(*e));
-	int r;
+	struct dax *d = di->dax;
+	struct extent *e = dax_extent_new(di);
+	bool go;
 
 	if (!e)
-		return -ENOMEM;
-	e->inode = di;
-	e->state = EXTENT_MAPPING;
-	e->writable = write;
-	extent_shape(di->dax, e, off, limit);
-	r = dax_index_insert_locked(di, e);
-	if (r < 0) {
-		free(e);
-		return r;
-	}
-	di->extents++;
-	(void)pthread_mutex_unlock(&di->lock);
-	r = extent_setup(di->dax, e);
+		return;
 	(void)pthread_mutex_lock(&di->lock);
-	if (r == 0) {
-		e->state = EXTENT_LIVE;
-		atomic_store(&e->used, true);
-		dax_clock_add(di->dax, e);
-	} else {
-		log_dbg("node %llu: no mapping at %llu: error %d", (unsigned long long)di->nodeid,
-			(unsigned long long)e->from.v, -r);
-		dax_index_remove_locked(di, e);
-		di->extents--;
-		free(e);
-		if (write && (r == -EACCES || r == -EPERM || r == -EROFS || r == -ETXTBSY))
-			di->no_write = true;
-		else
-			di->refused_until = time_now_ns() + REFUSED_NS;
+	go = dax_policy_ahead(di, prev, e, limit) && !index_find(&di->index, e->from) &&
+	     !pending_overlaps_locked(di, e);
+	if (go) {
+		e->ahead_only = true;
+		dax_extent_pend_locked(di, e);
+		(void)pthread_mutex_lock(&d->lock);
+		dax_job_add_locked(d, e);
+		(void)pthread_mutex_unlock(&d->lock);
 	}
-	(void)pthread_cond_broadcast(&di->changed);
-	return r;
+	(void)pthread_mutex_unlock(&di->lock);
+	if (!go)
+		free(e);
 }
 
-/* An extent that is there but does not do: too short for a file that grew, or not writable. */
-static int extent_replace_locked(struct dax_inode *di, struct extent *e)
+/*
+ * Copy as much as one extent shows. Returns the bytes, 0 when nothing is mapped there, or -EFAULT.
+ * This is the hit path: no lock, no write to memory that other threads write to, but for the hits.
+ */
+static ssize_t copy_hit(struct dax_inode *di, struct foff off, char *buf, size_t len,
+			uint64_t limit, bool write)
 {
-	if (!dax_clock_del(di->dax, e)) {
-		(void)pthread_cond_wait(&di->changed, &di->lock);
+	struct extent *e, prev;
+	bool ahead = false;
+	uint32_t hits;
+	ssize_t r = 0;
+	size_t here;
+	char *win;
+
+	if (pin_begin() < 0)
 		return 0;
-	}
-	dax_index_remove_locked(di, e);
-	e->state = EXTENT_DRAINING;
-	di->leaving++;
-	(void)pthread_mutex_unlock(&di->lock);
-	dax_extent_leave(&e, 1);
-	(void)pthread_mutex_lock(&di->lock);
-	return 0;
-}
-
-/* An extent in the way of a mapping around @off: the one of the same block, if there is any. */
-static struct extent *extent_of_block_locked(struct dax_inode *di, struct foff off)
-{
-	struct foff block = FOFF(align_down(off.v, UINT64_C(1) << di->dax->max_shift));
-	struct extent *e = dax_index_find_locked(di, block);
-
-	return e && e->from.v == block.v ? e : NULL;
-}
-
-/* Does a longer mapping pay, or does the file grow page by page? */
-static bool growth_pays(const struct dax *d, const struct extent *e, uint64_t limit)
-{
-	uint64_t block = UINT64_C(1) << d->max_shift;
-	uint64_t can = MIN(block, limit - e->from.v);
-
-	return can - e->len >= MAX(e->len / 4, 64 * KIB);
-}
-
-/* The pinned extent that shows @off, or NULL. */
-static struct extent *extent_pin(struct dax_inode *di, struct foff off, uint64_t limit, bool write)
-{
-	unsigned int rounds = 8;
-
-	scoped_lock(&di->lock);
-	while (rounds--) {
-		struct extent *e = extent_of_block_locked(di, off);
-		int r = 0;
-
-		if (e && e->state == EXTENT_LIVE && off.v < e->from.v + e->len &&
-		    (e->writable || !write)) {
-			atomic_fetch_add_explicit(&e->pins, 1, memory_order_relaxed);
-			if (!atomic_load_explicit(&e->used, memory_order_relaxed))
-				atomic_store_explicit(&e->used, true, memory_order_relaxed);
-			return e;
+	e = index_find(&di->index, off);
+	if (e && (e->writable || !write)) {
+		here = MIN(len, e->from.v + e->len - off.v);
+		win = di->dax->addr + e->at.v + (off.v - e->from.v);
+		r = write ? guard_copy(win, buf, here) : guard_copy(buf, win, here);
+		if (r == 0)
+			r = (ssize_t)here;
+		/* relaxed, and not one operation: a hint that may lose some */
+		hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
+		if (hits < UINT32_MAX / 2)
+			atomic_store_explicit(&e->hits, hits + 1, memory_order_relaxed);
+		if (e->stream && off.v - e->from.v >= e->len / 2 &&
+		    !atomic_load_explicit(&e->ahead, memory_order_relaxed) &&
+		    !atomic_exchange(&e->ahead, true)) {
+			ahead = true;
+			prev = (struct extent){ .from = e->from, .shift = e->shift };
 		}
-		if (!e && map_admitted_locked(di, limit, write))
-			r = extent_map_locked(di, off, limit, write);
-		else if (!e)
-			r = -EAGAIN;
-		else if (e->state != EXTENT_LIVE)
-			(void)pthread_cond_wait(&di->changed, &di->lock);
-		else if ((write && !e->writable && !di->no_write) ||
-			 (off.v >= e->from.v + e->len && growth_pays(di->dax, e, limit)))
-			r = extent_replace_locked(di, e);
-		else
-			r = -EAGAIN;
-		if (r < 0)
-			return NULL;
 	}
-	return NULL;
-}
-
-static void extent_unpin(struct extent *e)
-{
-	struct dax_inode *di = e->inode;
-
-	/* Under the lock, because @e may be freed as soon as pins is 0 and it is draining. */
-	scoped_lock(&di->lock);
-	if (atomic_fetch_sub_explicit(&e->pins, 1, memory_order_release) == 1 &&
-	    e->state == EXTENT_DRAINING)
-		(void)pthread_cond_broadcast(&di->changed);
+	pin_end();
+	if (ahead)
+		dax_ahead(di, &prev, limit);
+	return r;
 }
 
 static int dax_copy(struct dax_inode *di, struct foff off, char *buf, size_t len, uint64_t limit,
 		    bool write)
 {
 	while (len) {
-		struct extent *e;
-		size_t here;
-		char *win;
-		int r;
+		ssize_t n = copy_hit(di, off, buf, len, limit, write);
 
-		e = extent_pin(di, off, limit, write);
-		if (!e)
-			return -EAGAIN;
-		here = MIN(len, e->from.v + e->len - off.v);
-		win = di->dax->addr + e->at.v + (off.v - e->from.v);
-		r = write ? guard_copy(win, buf, here) : guard_copy(buf, win, here);
-		extent_unpin(e);
-		if (r < 0) {
+		if (n < 0) {
 			counter_add(COUNTER_dax_faults, 1);
 			return -EAGAIN;
 		}
-		off.v += here;
-		buf += here;
-		len -= here;
+		if (n == 0 && !dax_miss(di, off, len, limit, write))
+			return -EAGAIN;
+		off.v += (uint64_t)n;
+		buf += n;
+		len -= (size_t)n;
 	}
 	return 0;
 }

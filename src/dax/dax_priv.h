@@ -7,108 +7,188 @@
 
 #include "dax/buddy.h"
 #include "dax/dax.h"
+#include "index.h"
 
 /*
  * Theory of operation
  *
  * States of an extent, and who may do what in each:
  *
- *  MAPPING   In its inode's index, so that nobody maps the same range twice. The thread that made it
- *            asks the host. Not pinned, not in the clock. Others wait on inode.changed.
- *  LIVE      In the index and in the clock. May be pinned and its window range touched. pins only
- *            grows under inode.lock, so that an extent found there cannot leave meanwhile.
- *  DRAINING  Out of the index: no new pins. Whoever took it out waits until pins is 0, asks the host
- *            to unmap it and frees it. The window may be touched only by those who still pin it.
+ *  PENDING   Somebody has decided to map a range: it stands in inode.pending, so that nobody maps the
+ *            same range twice, and belongs to the thread that maps it (the one that missed, or the
+ *            janitor). Not in the index, not in the clock. Others are served over the virtqueue.
+ *  LIVE      In the index and in the clock. Its window range may be touched by whoever found it in
+ *            the index and is pinned (pin.h).
+ *  LEAVING   Out of the index and out of the clock; belongs to dax.leaving. Its window range may be
+ *            touched by those who were pinned before it left. The janitor waits for them, asks the host
+ *            to unmap a batch, gives the blocks back and frees it. The inode may be gone meanwhile.
  *
- *   (made) -> MAPPING -> LIVE -> DRAINING -> (freed)
- *                 \-> (freed, when the host refuses)
+ *   (made) -> PENDING -> LIVE -> LEAVING -> (freed)
+ *                \-> (freed: refused, cancelled before it was mapped)
+ *                \-> LEAVING  (cancelled after it was mapped)
  *
- * MAPPING -> LIVE is done by the thread that maps, LIVE -> DRAINING by whoever evicts or drops, each
- * under inode.lock. A DRAINING extent counts in inode.leaving until the host has unmapped it; a drop
- * waits for that to become 0, because "dropped" must mean "unmapped", whoever does it.
- *
- * An evictor finds an extent in the clock, which belongs to dax.lock, and takes it out of there; from
- * then on it owns the extent's way out (ext->clocked is false) and the inode cannot be destroyed,
- * because dax_inode_destroy() waits until inode.extents is 0.
+ * PENDING -> LIVE is done by the thread that maps, under inode.lock. LIVE -> LEAVING is done under
+ * inode.lock by a drop, by a larger extent that takes the place, or by an eviction. A drop cancels
+ * PENDING extents. An evictor chooses its victim under dax.lock and takes it out of the clock; the
+ * inode cannot go away before it has the inode's lock, because the extent still counts in inode.extents.
+ * If a drop was quicker, it finds the extent LEAVING: then whoever took it out of the index has put
+ * it on dax.leaving.
  *
  * Locks, in the order in which they may be taken:
- *   1. inode.lock   guards the index, states, leaving, extents, hints of one inode
- *   2. dax.lock     guards the buddy, the clock, the budget
- * Neither is held across a call of dax_remote_ops or a copy. No thread holds two inodes' locks.
+ *   1. inode.lock   guards the index's changes, states, pending, extents, hints of one inode
+ *   2. dax.lock     guards the buddy, the clock, budget, jobs, leaving, ghosts, tokens
+ * Neither is held across a call of dax_remote_ops, a copy, or pin_wait(). No thread holds two inodes'
+ * locks. The hit path takes none.
  */
 enum extent_state {
-	EXTENT_MAPPING,
+	EXTENT_PENDING,
 	EXTENT_LIVE,
-	EXTENT_DRAINING,
+	EXTENT_LEAVING,
 };
 
 struct extent {
-	struct dax_inode *inode;
-	struct foff from; /* in the file, aligned to the block size */
-	uint64_t len;	  /* bytes mapped, <= 1 << shift */
+	struct dax_inode *inode; /* not to be followed when LEAVING */
+	struct foff from;	 /* in the file, aligned to the block */
+	uint64_t len;		 /* bytes mapped, <= 1 << shift */
 	struct woff at;
-	unsigned int shift;
+	unsigned int shift; /* of the block, in file and window */
 	bool writable;
+	bool stream;	    /* made by a sequential reader: map the next one in time */
 	enum extent_state state;
-	_Atomic uint32_t pins;
-	_Atomic bool used; /* since the clock's hand last came by */
+	_Atomic bool cancelled; /* PENDING: not wanted any more */
+	_Atomic bool ahead; /* the next one has been asked for */
+	_Atomic uint32_t hits; /* since the clock's hand last came by; a hint, so relaxed */
 
+	bool ahead_only;       /* PENDING: not worth giving up another for it */
+
+	struct extent *next;	 /* in inode.pending or dax.leaving */
+	struct extent *job_next; /* of dax.lock: in dax.jobs */
 	/* Of dax.lock: */
 	bool clocked;
-	struct extent *prev, *next;
+	struct extent *clock_prev, *clock_next;
 };
 
 struct dax_inode {
 	struct dax *dax;
 	uint64_t nodeid;
+	struct index index;
+	_Atomic bool no_write; /* the host refused a writable mapping */
+
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* a state, pins reaching 0 while draining, leaving */
-	struct extent **index;	/* sorted by from, without overlaps */
-	unsigned int count;
-	unsigned int room;
-	unsigned int extents; /* all that exist, in the index or not */
-	unsigned int leaving; /* DRAINING */
-	unsigned int misses;  /* accesses that found nothing mapped, while the file is small */
+	pthread_cond_t changed; /* extents or pending */
+	struct extent *pending;
+	unsigned int extents; /* PENDING, LIVE, and those that an evictor has in its hands */
+	unsigned int held;    /* LEAVING, but still in an evictor's hands */
+	bool ever_mapped;
+	unsigned int misses;  /* accesses that found nothing, while the file is small */
 	uint64_t refused_until; /* ns: the host refused this file, do not ask before */
-	bool no_write;		/* the host refused a writable mapping */
+	uint64_t next_off;	/* where a sequential access would go on */
+	unsigned int sequential; /* accesses in a row that went on there */
+	unsigned int grow_shift; /* the next extent of a sequential access */
 };
+
+/* One range that was asked for and is not mapped. */
+struct ghost {
+	uint64_t nodeid;
+	uint64_t region;
+	uint32_t count;
+	uint32_t age;
+};
+
+#define GHOSTS 4096u
 
 struct dax {
 	char *addr;
 	uint64_t size;
 	unsigned int min_shift;
-	unsigned int max_shift;
+	unsigned int max_shift;	   /* the largest extent */
+	unsigned int region_shift; /* what is admitted at a time under pressure */
 	const struct dax_remote_ops *remote;
 	void *remote_ctx;
+	uint64_t (*clock_ns)(void);
 
 	pthread_mutex_t lock;
+	pthread_cond_t work;	/* the janitor has something to do, or is to stop */
+	pthread_cond_t flushed; /* the janitor has unmapped what had left */
 	struct buddy *buddy;
 	struct extent *hand; /* the clock: a ring of LIVE extents */
 	unsigned int live;   /* mappings that the host holds or is asked for */
+	unsigned int clocked;
 	unsigned int budget; /* more than this the host has refused */
+	struct extent *jobs, **jobs_tail;
+	unsigned int njobs;
+	struct extent *leaving;
+	unsigned int nleaving;
+	uint64_t leaving_bytes; /* of their blocks */
+	uint64_t flush_begun; /* how many times the janitor has begun and ended to unmap */
+	uint64_t flush_ended;
+	bool want_leave; /* somebody waits for space or for the end of mappings */
+	bool stop;
+	pthread_t janitor;
+
+	/* Admission, see policy.c. */
+	struct ghost ghost[GHOSTS];
+	uint32_t age;
+	uint32_t misses_in_age;
+	int64_t tokens_ns;
+	uint64_t swap_cost_ns; /* a mapping and an unmapping, as measured */
+	struct index_garbage *garbage;
+	unsigned int ngarbage;
 };
 
-/* space.c: blocks of the window and the clock. */
+/* space.c: blocks of the window, the clock, the budget. All need dax.lock. */
+int dax_space_get_locked(struct dax *d, unsigned int shift, struct woff *ret);
+void dax_space_put_locked(struct dax *d, const struct extent *e);
+void dax_budget_learn_locked(struct dax *d);
+void dax_clock_add_locked(struct dax *d, struct extent *e);
+bool dax_clock_del_locked(struct dax *d, struct extent *e);
+/* The extent with the fewest hits for its size among the next ones; stays in the clock. */
+struct extent *dax_clock_coldest_locked(struct dax *d, uint32_t *ret_heat);
 
-/* dax_space_get() - a block of 2^shift bytes, evicting others if it must. 0 or -ENOSPC. */
-int dax_space_get(struct dax *d, unsigned int shift, struct woff *ret);
+/* extent.c: the life of an extent. */
 
-/* dax_space_put() - give a block back that nothing is mapped in any more. */
-void dax_space_put(struct dax *d, struct woff at, unsigned int shift);
+/* dax_extent_new() - a PENDING extent of @di, not yet in its list; or NULL. */
+struct extent *dax_extent_new(struct dax_inode *di);
+void dax_extent_pend_locked(struct dax_inode *di, struct extent *e);
 
-/* dax_budget_learn() - the host refused for want of room: keep below what there is now. */
-void dax_budget_learn(struct dax *d);
+/* dax_extent_run() - map a PENDING extent whose block is taken; then it is LIVE or gone. No locks. */
+int dax_extent_run(struct extent *e);
 
-void dax_clock_add(struct dax *d, struct extent *e);
-/* dax_clock_del() - true when it was in the clock, and the caller now owns its way out. */
-bool dax_clock_del(struct dax *d, struct extent *e);
+/* dax_extent_fail() - a PENDING extent that gets no block goes. No locks. */
+void dax_extent_fail(struct extent *e);
 
-/* index.c: the extents of an inode. All need inode.lock. */
+/* LIVE -> LEAVING. Needs inode.lock. */
+void dax_extent_leave_locked(struct dax_inode *di, struct extent *e);
 
-/* The extent that shows @off, or the first behind it (then it starts later), or NULL. */
-struct extent *dax_index_find_locked(struct dax_inode *di, struct foff off);
-int dax_index_insert_locked(struct dax_inode *di, struct extent *e);
-void dax_index_remove_locked(struct dax_inode *di, struct extent *e);
+/* dax_extent_evict() - the same for a victim that was taken out of the clock. No locks. */
+void dax_extent_evict(struct extent *e);
 
-/* dax_extent_leave() - LIVE and out of the clock -> unmapped and freed. Without locks. */
-void dax_extent_leave(struct extent **batch, unsigned int n);
+/* dax_garbage() - what the index has replaced; freed by the janitor after a grace period. */
+void dax_garbage(struct dax *d, struct index_garbage *list);
+
+/* policy.c: what is mapped, and how much at a time. */
+enum dax_verdict {
+	DAX_NO,	   /* over the virtqueue */
+	DAX_NOW,   /* map it, the block is taken */
+	DAX_LATER, /* over the virtqueue, and the janitor maps it */
+};
+
+/*
+ * dax_policy_miss() - decide about an access that found nothing. Fills shape and, for DAX_NOW, place of
+ * @e. Needs inode.lock; takes dax.lock.
+ */
+enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct foff off, size_t len,
+				 uint64_t limit, bool write);
+/* The extent behind a sequential one. Fills the shape of @e; false: there is none. */
+bool dax_policy_ahead(struct dax_inode *di, const struct extent *prev, struct extent *e,
+		      uint64_t limit);
+void dax_policy_swapped_locked(struct dax *d, uint64_t ns);
+
+/* janitor.c: the thread that makes room and maps what is asked for ahead. */
+int dax_janitor_start(struct dax *d);
+void dax_janitor_stop(struct dax *d);
+void dax_job_add_locked(struct dax *d, struct extent *e);
+/* dax_janitor_flush() - wait until what has left so far is unmapped. No locks. */
+void dax_janitor_flush(struct dax *d);
+/* dax_leaving_add_locked() - the extent is nobody's any more. Needs dax.lock. */
+void dax_leaving_add_locked(struct dax *d, struct extent *e);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/counter.h"
+#include "base/time.h"
 #include "relay_priv.h"
 
 /* What is known of a file when an access to it begins. */
@@ -52,6 +53,9 @@ static void learn_from_read(struct inode *i, const struct fuse_read_in *in, size
 		return;
 	if (got && got < in->size) {
 		inode_learn_size(i, end, asked);
+	} else if (!got && k.size && in->offset < k.limit) {
+		/* The end is somewhere before: until we know where, nothing is touched there. */
+		inode_size_unknown(i);
 	} else if (!k.size || end > k.limit + PAGE_4K) {
 		/* Still data where we thought the end was, or no idea at all. */
 		(void)pthread_mutex_lock(&i->lock);
@@ -68,7 +72,7 @@ static bool read_from_window(struct relay_req *q, struct inode *i, const struct 
 	renew_size(q->r, i);
 	(void)pthread_rwlock_rdlock(&i->io);
 	k = inode_known(i);
-	if (in->size && range_ok(in->offset, in->size, k.limit) && in->size <= q->r->wish.max_write)
+	if (i->use_dax && in->size && range_ok(in->offset, in->size, k.limit) && in->size <= q->r->wish.max_write)
 		r = dax_read(i->dax, FOFF(in->offset), relay_payload(q), in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r == 0)
@@ -80,12 +84,21 @@ void relay_read(struct relay_req *q)
 {
 	const struct fuse_read_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
-	uint64_t asked;
+	uint64_t asked, begin;
 	struct relay_rep rep;
+	int r;
 
 	if (!i || !read_from_window(q, i, in)) {
 		asked = inode_epoch();
-		if (relay_forward(q, &rep) == 0) {
+		begin = time_now_ns();
+		r = relay_exchange(q, &rep);
+		if (i && r == 0)
+			dax_missed(q->r->dax, time_now_ns() - begin);
+		if (r < 0)
+			relay_answer(q, r, 0);
+		else
+			relay_pass(q);
+		if (r == 0 && !rep.error) {
 			counter_add(COUNTER_virtqueue_read_bytes, rep.len);
 			if (i)
 				learn_from_read(i, in, rep.len, asked);
@@ -107,7 +120,7 @@ static bool write_to_window(struct relay_req *q, struct inode *i, const struct f
 	renew_size(q->r, i);
 	(void)pthread_rwlock_rdlock(&i->io);
 	k = inode_known(i);
-	if (in->size && k.privs_gone && range_ok(in->offset, in->size, k.limit))
+	if (i->use_dax && in->size && k.privs_gone && range_ok(in->offset, in->size, k.limit))
 		r = dax_write(i->dax, FOFF(in->offset), q->p.rest, in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
@@ -149,10 +162,14 @@ void relay_write(struct relay_req *q)
 	const struct fuse_write_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
 	struct relay_rep rep;
+	uint64_t begin;
 	int r;
 
 	if (!i || !write_to_window(q, i, in)) {
+		begin = time_now_ns();
 		r = relay_exchange(q, &rep);
+		if (i && r == 0)
+			dax_missed(q->r->dax, time_now_ns() - begin);
 		if (r == 0)
 			written_by_host(q, i, in, &rep);
 		if (r == 0)

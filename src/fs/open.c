@@ -10,20 +10,36 @@
 #include "relay_priv.h"
 
 /* Let data of a file that we serve from the window be cached once, on the host. */
-static void choose_cache(const struct relay *r, struct fuse_open_out *out)
+static void choose_cache(const struct relay *r, const struct inode *i, struct fuse_open_out *out)
 {
-	if (!r->direct_io)
+	if (!r->direct_io || !i->use_dax)
 		return;
 	out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
 	out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
 }
 
-/* A file is open: what was known of it before may be old. */
-static void opened(struct inode *i)
+/*
+ * A file is open: what was known of it before may be old. With dax=inode the host's attribute decides,
+ * as of now; the kernel, too, looks at it only when a file comes into use.
+ */
+static void opened(struct relay *r, struct inode *i, const struct fuse_attr *attr)
 {
-	scoped_lock(&i->lock);
+	uint64_t asked = inode_epoch();
+	struct fuse_attr fresh;
+
+	(void)pthread_mutex_lock(&i->lock);
 	i->size_known = false;
 	i->privs_gone = false;
+	(void)pthread_mutex_unlock(&i->lock);
+	if (!r->dax_inode) {
+		atomic_store(&i->use_dax, true);
+		return;
+	}
+	if (!attr && client_getattr(r->client, i->nodeid, &fresh) == 0) {
+		attr = &fresh;
+		inode_learn_size(i, fresh.size, asked);
+	}
+	atomic_store(&i->use_dax, attr && attr->flags & FUSE_ATTR_DAX);
 }
 
 /* The reply's fuse_open_out, at @off of the payload, to be changed in place; or NULL. */
@@ -72,8 +88,8 @@ void relay_open(struct relay_req *q)
 	if (out && q->r->dax) {
 		i = inode_opened(q->r->inodes, q->h->nodeid);
 		if (i) {
-			opened(i);
-			choose_cache(q->r, out);
+			opened(q->r, i, NULL);
+			choose_cache(q->r, i, out);
 			inode_put(q->r->inodes, i);
 		}
 	}
@@ -99,13 +115,13 @@ void relay_create(struct relay_req *q)
 		memcpy(&entry, rep.payload, sizeof(entry));
 		i = S_ISREG(entry.attr.mode) ? inode_opened(q->r->inodes, entry.nodeid) : NULL;
 		if (i) {
-			opened(i);
+			opened(q->r, i, &entry.attr);
 			/* Another may have made it before, and O_TRUNC emptied it: drop follows. */
 			(void)pthread_rwlock_wrlock(&i->io);
 			dax_drop(i->dax, FOFF(align_down(entry.attr.size, PAGE_4K)));
 			(void)pthread_rwlock_unlock(&i->io);
 			inode_learn_size(i, entry.attr.size, asked);
-			choose_cache(q->r, out);
+			choose_cache(q->r, i, out);
 			inode_put(q->r->inodes, i);
 		}
 	}

@@ -143,6 +143,7 @@ static const relay_fn relay_fns[FUSE_OP_MAX] = {
 	[FUSE_STATX] = relay_attr,
 	[FUSE_LOOKUP] = relay_entry,
 	[FUSE_LINK] = relay_entry,
+	[FUSE_READDIRPLUS] = relay_readdirplus,
 	[FUSE_FLUSH] = relay_flush,
 	[FUSE_FSYNC] = relay_flush,
 };

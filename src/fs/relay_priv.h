@@ -56,6 +56,7 @@ void relay_fallocate(struct relay_req *q);
 void relay_copy_file_range(struct relay_req *q);
 void relay_attr(struct relay_req *q);	 /* GETATTR, STATX */
 void relay_entry(struct relay_req *q);	 /* replies with a fuse_entry_out */
+void relay_readdirplus(struct relay_req *q);
 void relay_flush(struct relay_req *q);	 /* FLUSH, FSYNC */
 void relay_setxattr(struct relay_req *q);
 

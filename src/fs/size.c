@@ -83,6 +83,32 @@ void relay_entry(struct relay_req *q)
 	relay_pass(q);
 }
 
+void relay_readdirplus(struct relay_req *q)
+{
+	uint64_t asked = inode_epoch();
+	struct relay_rep rep;
+	size_t off = 0, next;
+	int r = relay_exchange(q, &rep);
+
+	if (r < 0) {
+		relay_answer(q, r, 0);
+		return;
+	}
+	for (; q->r->dax && !rep.error && range_ok(off, sizeof(struct fuse_direntplus), rep.len);
+	     off = next) {
+		struct fuse_direntplus d;
+
+		/* The host can still write to it: copied once, and only the copy is used. */
+		memcpy(&d, (const char *)rep.payload + off, sizeof(d));
+		if (!range_ok(off, FUSE_DIRENTPLUS_SIZE(&d), rep.len))
+			break;
+		next = off + FUSE_DIRENTPLUS_SIZE(&d);
+		if (d.entry_out.nodeid)
+			relay_note_attr(q->r, d.entry_out.nodeid, &d.entry_out.attr, asked);
+	}
+	relay_pass(q);
+}
+
 void relay_flush(struct relay_req *q)
 {
 	relay_settle_times(q->r, q->h->nodeid);

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+// The life of an extent: asked for, live, leaving.
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/counter.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "dax_priv.h"
+
+/* A file whose mapping was refused is left alone for this long. */
+#define REFUSED_NS (200 * NSEC_PER_MS)
+
+struct extent *dax_extent_new(struct dax_inode *di)
+{
+	struct extent *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->inode = di;
+	e->state = EXTENT_PENDING;
+	return e;
+}
+
+void dax_extent_pend_locked(struct dax_inode *di, struct extent *e)
+{
+	e->next = di->pending;
+	di->pending = e;
+	di->extents++;
+	di->ever_mapped = true;
+}
+
+static void unpend_locked(struct dax_inode *di, struct extent *e)
+{
+	struct extent **p = &di->pending;
+
+	while (*p != e)
+		p = &(*p)->next;
+	*p = e->next;
+	e->next = NULL;
+}
+
+/* An extent counts no more for its inode, which may be destroyed once the lock is free. */
+static void uncount_locked(struct dax_inode *di)
+{
+	di->extents--;
+	(void)pthread_cond_broadcast(&di->changed);
+}
+
+/* The file may be writable or not; what the host grants is remembered. */
+static int ask_host(struct extent *e)
+{
+	struct dax_inode *di = e->inode;
+	struct dax *d = di->dax;
+	int r = -EACCES;
+
+	e->writable = !atomic_load(&di->no_write);
+	if (e->writable)
+		r = d->remote->setup(d->remote_ctx, di->nodeid, e->from, e->len, e->at, true);
+	if (r == -EACCES || r == -EPERM || r == -EROFS || r == -ETXTBSY) {
+		atomic_store(&di->no_write, true);
+		e->writable = false;
+		r = d->remote->setup(d->remote_ctx, di->nodeid, e->from, e->len, e->at, false);
+	}
+	counter_add(r == 0 ? COUNTER_maps : COUNTER_map_refusals, 1);
+	return r;
+}
+
+/* PENDING -> LIVE; what lies in its block leaves. */
+static int go_live_locked(struct dax_inode *di, struct extent *e)
+{
+	uint64_t end = e->from.v + (UINT64_C(1) << e->shift);
+	struct index_garbage *garbage = NULL;
+	struct extent *old, *olds = NULL;
+	int r;
+
+	for (old = index_next(&di->index, e->from); old && old->from.v < end;
+	     old = index_next(&di->index, FOFF(old->from.v + old->len))) {
+		old->next = olds;
+		olds = old;
+	}
+	r = index_replace(&di->index, e, &garbage);
+	if (r == 0) {
+		e->state = EXTENT_LIVE;
+		(void)pthread_mutex_lock(&di->dax->lock);
+		dax_clock_add_locked(di->dax, e);
+		(void)pthread_mutex_unlock(&di->dax->lock);
+		while ((old = olds)) {
+			olds = old->next;
+			dax_extent_leave_locked(di, old);
+		}
+	}
+	dax_garbage(di->dax, garbage);
+	return r;
+}
+
+static void refused_locked(struct dax_inode *di, const struct extent *e, int error)
+{
+	struct dax *d = di->dax;
+
+	if (error == -ECANCELED) {
+		scoped_lock(&d->lock);
+		dax_space_put_locked(d, e);
+		return;
+	}
+	log_dbg("node %llu: no mapping of %llu at %llu: error %d", (unsigned long long)di->nodeid,
+		(unsigned long long)e->len, (unsigned long long)e->from.v, -error);
+	di->refused_until = d->clock_ns() + REFUSED_NS;
+	scoped_lock(&d->lock);
+	if (error == -ENOSPC || error == -ENOMEM)
+		dax_budget_learn_locked(d);
+	dax_space_put_locked(d, e);
+}
+
+int dax_extent_run(struct extent *e)
+{
+	struct dax_inode *di = e->inode;
+	struct dax *d = di->dax;
+	int r = atomic_load(&e->cancelled) ? -ECANCELED : ask_host(e);
+	bool mapped = r == 0;
+
+	scoped_lock(&di->lock);
+	unpend_locked(di, e);
+	if (mapped)
+		r = atomic_load(&e->cancelled) ? -ECANCELED : go_live_locked(di, e);
+	if (r == 0) {
+		(void)pthread_cond_broadcast(&di->changed);
+		return 0;
+	}
+	if (mapped) {
+		e->state = EXTENT_LEAVING;
+		(void)pthread_mutex_lock(&d->lock);
+		dax_leaving_add_locked(d, e);
+		(void)pthread_mutex_unlock(&d->lock);
+	} else {
+		refused_locked(di, e, r);
+		free(e);
+	}
+	uncount_locked(di);
+	return r;
+}
+
+void dax_extent_fail(struct extent *e)
+{
+	struct dax_inode *di = e->inode;
+
+	scoped_lock(&di->lock);
+	unpend_locked(di, e);
+	free(e);
+	uncount_locked(di);
+}
+
+void dax_extent_leave_locked(struct dax_inode *di, struct extent *e)
+{
+	struct dax *d = di->dax;
+	bool ours;
+
+	index_remove(&di->index, e);
+	e->state = EXTENT_LEAVING;
+	(void)pthread_mutex_lock(&d->lock);
+	ours = dax_clock_del_locked(d, e);
+	if (ours)
+		dax_leaving_add_locked(d, e);
+	(void)pthread_mutex_unlock(&d->lock);
+	/* Otherwise an evictor holds it, and ends in dax_extent_evict() what was begun here. */
+	if (ours)
+		uncount_locked(di);
+	else
+		di->held++;
+}
+
+void dax_extent_evict(struct extent *e)
+{
+	struct dax_inode *di = e->inode;
+	struct dax *d = di->dax;
+
+	counter_add(COUNTER_evictions, 1);
+	scoped_lock(&di->lock);
+	if (e->state == EXTENT_LIVE) {
+		index_remove(&di->index, e);
+		e->state = EXTENT_LEAVING;
+	} else {
+		di->held--;
+	}
+	(void)pthread_mutex_lock(&d->lock);
+	dax_leaving_add_locked(d, e);
+	(void)pthread_mutex_unlock(&d->lock);
+	uncount_locked(di);
+}
+
+void dax_garbage(struct dax *d, struct index_garbage *list)
+{
+	struct index_garbage *last = list;
+
+	if (!list)
+		return;
+	while (last->next)
+		last = last->next;
+	scoped_lock(&d->lock);
+	last->next = d->garbage;
+	d->garbage = list;
+	if (++d->ngarbage == 64)
+		(void)pthread_cond_signal(&d->work);
+}

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MIT
+// What is mapped, how much at a time, and when the virtqueue is the better way.
+
+#include "base/cleanup.h"
+#include "base/time.h"
+#include "dax_priv.h"
+
+/*
+ * Theory of operation
+ *
+ * While there is room, what is touched is mapped, in pieces as large as the file and the window
+ * bear, because the number of mappings is what costs. A file that fits is mapped whole. A
+ * sequential reader of a larger one gets extents that double.
+ *
+ * Under pressure (the window has been full and is not half empty since) everything must be earned.
+ * A miss goes over the virtqueue and is counted in a ghost: a small table of regions that were
+ * asked for and are not mapped. A region is admitted by the janitor, in place of the coldest of
+ * some extents when there is no room, if
+ *   1. its ghost counts MARGIN times the hits which that extent had for a region's worth of it, and
+ *   2. there are tokens: a virtqueue request earns a part of its time, a swap pays what swaps cost.
+ *
+ * The second rule bounds the loss: all swaps together take at most that part of the time which the
+ * virtqueue takes anyway, whatever the pattern of access is. The first makes what it buys worth it.
+ * Ghosts and hits are halved when some windows' worth of misses have come by, so both tell of the
+ * same time; fewer would let chance decide. A sequential reader counts once for each region that it
+ * passes.
+ *
+ * Files of no more than a region pay in the same way even while there is room: each takes a mapping
+ * for itself and gives few hits for it. Only the first few may be owed.
+ *
+ * A sequential reader under pressure gets a block so large that its hits pay for the swap twice, in
+ * place of what it has passed, whose hits are taken back for that. It may owe for some such swaps;
+ * when it has read half of a block, that block's hits have earned what it cost. Who stops before is
+ * served over the virtqueue until the debt is paid.
+ *
+ * The numbers come from tests/bench/window-sim; doc/window.md has the results.
+ */
+#define SMALL_FILE	  (256 * KIB)
+#define SMALL_FILE_MISSES 8u /* or two or three readings of a few pages would already count */
+
+#define SEQUENTIAL_AFTER  2u /* accesses that follow each other */
+
+#define ADMIT_MIN	  3u /* accesses to a region before it is looked at */
+#define MARGIN		  3u /* times as many as the other has hits */
+#define ROOM		  2u /* doublings of the region where there is room for it */
+
+#define TOKEN_PART	  32 /* a virtqueue request earns this part of its time */
+#define TOKENS_MAX	  16 /* in swaps that can be saved up */
+#define DEBT_MAX	  4  /* in swaps that may be owed */
+#define FEW		  8u /* mappings: none of them is expensive */
+
+#define GAIN_NS		  3000u /* what a hit saves at the least, on any host that was looked at */
+
+#define AGE_MISSES	  32u /* misses for each region of the window, until all is halved */
+
+static bool sequential_locked(struct dax_inode *di, struct foff off, size_t len)
+{
+	if (off.v == di->next_off)
+		di->sequential++;
+	else
+		di->sequential = 0;
+	di->next_off = off.v + len;
+	return di->sequential >= SEQUENTIAL_AFTER;
+}
+
+/* The bytes of the file in the block of 2^shift around @off. */
+static uint64_t block_part(struct foff off, unsigned int shift, uint64_t limit, struct foff *from)
+{
+	*from = FOFF(align_down(off.v, UINT64_C(1) << shift));
+	return MIN(UINT64_C(1) << shift, limit - from->v);
+}
+
+/* At least seven eighths of a block should be file. */
+static bool block_full(struct foff off, unsigned int shift, uint64_t limit)
+{
+	struct foff from;
+
+	return block_part(off, shift, limit, &from) >= (UINT64_C(7) << shift) / 8;
+}
+
+static void shape(struct extent *e, struct foff off, unsigned int shift, uint64_t limit)
+{
+	e->shift = shift;
+	e->len = block_part(off, shift, limit, &e->from);
+}
+
+/* The largest block around @off that is mostly file, from the smallest that there is up to @max. */
+static unsigned int best_shift(const struct dax *d, struct foff off, uint64_t limit,
+			       unsigned int max)
+{
+	unsigned int shift = max;
+
+	while (shift > d->min_shift && !block_full(off, shift, limit))
+		shift--;
+	return shift;
+}
+
+/*
+ * A block must contain or avoid each extent that is there. Blocks are aligned powers of two, so
+ * only a larger one that is there already can be in the way: then it is made again.
+ */
+static unsigned int cover_present(const struct dax_inode *di, struct foff off, unsigned int shift)
+{
+	for (unsigned int s = di->dax->max_shift; s > shift; s--) {
+		struct foff from = FOFF(align_down(off.v, UINT64_C(1) << s));
+		const struct extent *e = index_find(&di->index, from);
+
+		if (e && e->shift == s && e->from.v == from.v)
+			return s;
+	}
+	return shift;
+}
+
+static void age_locked(struct dax *d)
+{
+	struct extent *e = d->hand;
+
+	if (++d->misses_in_age < AGE_MISSES * (d->size >> d->region_shift))
+		return;
+	d->misses_in_age = 0;
+	d->age++;
+	for (unsigned int i = 0; i < d->clocked; i++, e = e->clock_next) {
+		uint32_t hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
+
+		/* relaxed: a hit that is counted meanwhile may be lost */
+		atomic_store_explicit(&e->hits, hits / 2, memory_order_relaxed);
+	}
+}
+
+/* Count an access to a region that is not mapped; returns how many there were lately. */
+static uint32_t ghost_count_locked(struct dax *d, uint64_t nodeid, uint64_t region)
+{
+	uint64_t h =
+		(nodeid * UINT64_C(0x9e3779b97f4a7c15) ^ region) * UINT64_C(0xbf58476d1ce4e5b9);
+	struct ghost *set = &d->ghost[(h >> 32) % (GHOSTS / 4) * 4], *g = NULL, *low = set;
+
+	for (unsigned int i = 0; i < 4; i++) {
+		struct ghost *c = &set[i];
+
+		c->count = d->age - c->age < 32 ? c->count >> (d->age - c->age) : 0;
+		c->age = d->age;
+		if (c->count && c->nodeid == nodeid && c->region == region)
+			g = c;
+		if (c->count < low->count)
+			low = c;
+	}
+	if (!g) {
+		g = low;
+		*g = (struct ghost){ .nodeid = nodeid, .region = region, .age = d->age };
+	}
+	return ++g->count;
+}
+
+static void ghost_forget_locked(struct dax *d, uint64_t nodeid, uint64_t region)
+{
+	for (unsigned int i = 0; i < GHOSTS; i++)
+		if (d->ghost[i].nodeid == nodeid && d->ghost[i].region == region)
+			d->ghost[i].count = 0;
+}
+
+static void earn_locked(struct dax *d, uint64_t ns)
+{
+	d->tokens_ns = MIN(d->tokens_ns + (int64_t)ns, (int64_t)(TOKENS_MAX * d->swap_cost_ns));
+}
+
+static void pay_locked(struct dax *d)
+{
+	d->tokens_ns -= (int64_t)d->swap_cost_ns;
+}
+
+static bool may_owe_locked(const struct dax *d)
+{
+	return d->tokens_ns > -(int64_t)(DEBT_MAX * d->swap_cost_ns);
+}
+
+/* Has the window been full? Then room is what another gave up, and not for free. */
+static bool pressed_locked(const struct dax *d)
+{
+	return (d->age || d->misses_in_age) && buddy_free_bytes(d->buddy) < d->size / 2;
+}
+
+static bool full_locked(const struct dax *d, unsigned int shift)
+{
+	return d->live >= d->budget || buddy_largest(d->buddy) < (int)shift;
+}
+
+/* The first few mappings cost little on every host, so those may be owed. */
+static bool can_pay_locked(const struct dax *d, bool full)
+{
+	if (!full && d->live < FEW && may_owe_locked(d))
+		return true;
+	return d->tokens_ns >= (int64_t)d->swap_cost_ns;
+}
+
+/* Shall the region be mapped, if it must be in place of another? */
+static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, struct foff off,
+			 size_t len, bool seq)
+{
+	uint64_t region = off.v >> d->region_shift;
+	bool full = full_locked(d, e->shift);
+	uint32_t heat, count = ADMIT_MIN; /* without pressure the inode's own count is enough */
+
+	/* A reader that passes through counts once. */
+	if (seq && (off.v - len) >> d->region_shift == region)
+		return false;
+	if (full || pressed_locked(d)) {
+		age_locked(d);
+		count = ghost_count_locked(d, di->nodeid, region);
+	}
+	if (count < ADMIT_MIN || d->njobs || !can_pay_locked(d, full))
+		return false;
+	if (full && (!dax_clock_coldest_locked(d, &heat) || count <= MARGIN * (uint64_t)heat))
+		return false;
+	pay_locked(d);
+	ghost_forget_locked(d, di->nodeid, region);
+	/* It was wanted that often; without this it would be the next to go. */
+	atomic_store_explicit(&e->hits, count, memory_order_relaxed);
+	return true;
+}
+
+static bool admit_region_locked(struct dax *d, struct dax_inode *di, struct extent *e,
+				struct foff off, size_t len, uint64_t limit, bool seq)
+{
+	unsigned int shift = best_shift(d, off, limit, d->region_shift);
+
+	if (!full_locked(d, shift)) {
+		shift = MIN(d->region_shift + ROOM, (unsigned int)buddy_largest(d->buddy));
+		shift = best_shift(d, off, limit, MIN(shift, d->max_shift));
+	}
+	shape(e, off, cover_present(di, off, shift), limit);
+	return admit_locked(d, di, e, off, len, seq);
+}
+
+/* Do the hits of somebody who reads on from @off to the end of the block pay for a swap? */
+static bool stream_pays(const struct dax *d, struct foff off, size_t len, unsigned int shift,
+			uint64_t limit)
+{
+	struct foff from;
+	uint64_t rest = block_part(off, shift, limit, &from) - (off.v - from.v);
+
+	return rest / len * GAIN_NS >= 2 * d->swap_cost_ns;
+}
+
+/* What ends where the region around @off begins: a sequential reader has just passed it. */
+static struct extent *passed(const struct dax_inode *di, struct foff off)
+{
+	uint64_t begin = align_down(off.v, UINT64_C(1) << di->dax->region_shift);
+	struct extent *e = begin ? index_find(&di->index, FOFF(begin - 1)) : NULL;
+
+	return e && e->stream ? e : NULL;
+}
+
+/* What a sequential reader has passed was not wanted for its own sake: its hits do not count. */
+static void cool_passed_locked(struct dax_inode *di, struct foff off, size_t len)
+{
+	struct extent *e = passed(di, off);
+	uint32_t hits, by_reader;
+
+	if (!e)
+		return;
+	/* relaxed: a hit that is counted meanwhile may be lost */
+	hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
+	by_reader = (uint32_t)(e->len / len);
+	atomic_store_explicit(&e->hits, hits - MIN(hits, by_reader), memory_order_relaxed);
+}
+
+/* Under pressure: what does a sequential reader get in place of another? False: nothing. */
+static bool admit_stream_locked(struct dax *d, struct dax_inode *di, struct extent *e,
+				struct foff off, size_t len, uint64_t limit)
+{
+	const struct extent *prev = passed(di, off);
+	unsigned int shift = d->region_shift;
+
+	if (d->njobs || !may_owe_locked(d))
+		return false;
+	while (shift < d->max_shift && !stream_pays(d, off, len, shift, limit))
+		shift++;
+	/* What has been read to its end is followed by twice as much, if that begins here. */
+	while (prev && shift < MIN(prev->shift + 1, d->max_shift) &&
+	       align_down(off.v, UINT64_C(2) << shift) == align_down(off.v, UINT64_C(1) << shift))
+		shift++;
+	shift = best_shift(d, off, limit, shift);
+	if (shift < d->region_shift || !stream_pays(d, off, len, shift, limit) ||
+	    cover_present(di, off, shift) != shift)
+		return false;
+	shape(e, off, shift, limit);
+	e->stream = true;
+	pay_locked(d);
+	return true;
+}
+
+/* Is it worth while to ask the host now? */
+static bool eligible_locked(struct dax_inode *di, uint64_t limit, bool write)
+{
+	if (write && atomic_load(&di->no_write))
+		return false;
+	if (di->refused_until) {
+		if (di->dax->clock_ns() < di->refused_until)
+			return false;
+		di->refused_until = 0;
+	}
+	return limit >= SMALL_FILE || ++di->misses > SMALL_FILE_MISSES;
+}
+
+/* The wish before it is known whether there is room. */
+static void wish_locked(struct dax_inode *di, struct extent *e, struct foff off, uint64_t limit,
+			bool seq)
+{
+	const struct dax *d = di->dax;
+	unsigned int shift = best_shift(d, off, limit, d->max_shift);
+
+	if (seq && limit > UINT64_C(1) << d->max_shift) {
+		/* A reader of something large starts small, so that little is wasted if it stops. */
+		di->grow_shift = MAX(di->grow_shift, d->region_shift);
+		shift = best_shift(d, off, limit, MIN(di->grow_shift, d->max_shift));
+		di->grow_shift = MIN(shift + 1, d->max_shift);
+		e->stream = true;
+	}
+	shape(e, off, cover_present(di, off, shift), limit);
+}
+
+/* Room for as much of the wish as there is, but for a region at least. */
+static bool take_room_locked(struct dax *d, const struct dax_inode *di, struct extent *e,
+			     struct foff off, uint64_t limit)
+{
+	bool pressed = pressed_locked(d);
+	unsigned int shift;
+
+	if (pressed && !may_owe_locked(d))
+		return false;
+	while (dax_space_get_locked(d, e->shift, &e->at) < 0) {
+		shift = e->shift - 1;
+		if (shift < d->region_shift || cover_present(di, off, shift) != shift)
+			return false;
+		shape(e, off, shift, limit);
+	}
+	if (pressed)
+		pay_locked(d);
+	return true;
+}
+
+enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct foff off,
+				 size_t len, uint64_t limit, bool write)
+{
+	struct dax *d = di->dax;
+	bool seq = sequential_locked(di, off, len);
+	enum dax_verdict verdict = DAX_NO;
+
+	if (!eligible_locked(di, limit, write))
+		return DAX_NO;
+	wish_locked(di, e, off, limit, seq);
+	if (seq)
+		cool_passed_locked(di, off, len);
+	scoped_lock(&d->lock);
+	if (limit > UINT64_C(1) << d->region_shift && (seq || !pressed_locked(d)) &&
+	    take_room_locked(d, di, e, off, limit)) {
+		verdict = DAX_NOW;
+	} else if (d->leaving) {
+		/* Room is about to come; the next access will see. */
+		d->want_leave = true;
+		(void)pthread_cond_signal(&d->work);
+	} else if ((seq && admit_stream_locked(d, di, e, off, len, limit)) ||
+		   admit_region_locked(d, di, e, off, len, limit, seq)) {
+		verdict = DAX_LATER;
+	}
+	return verdict;
+}
+
+/* A sequential reader is half through an extent: what that has saved is there to be spent. */
+static void earn_stream_locked(struct dax_inode *di, const struct extent *prev)
+{
+	const struct extent *e = index_find(&di->index, prev->from);
+	struct dax *d = di->dax;
+	uint64_t hits;
+
+	if (!e)
+		return;
+	hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
+	scoped_lock(&d->lock);
+	earn_locked(d, MIN(hits * GAIN_NS, d->swap_cost_ns));
+}
+
+bool dax_policy_ahead(struct dax_inode *di, const struct extent *prev, struct extent *e,
+		      uint64_t limit)
+{
+	struct foff off = FOFF(prev->from.v + (UINT64_C(1) << prev->shift));
+	unsigned int shift;
+
+	earn_stream_locked(di, prev);
+	if (off.v >= limit)
+		return false;
+	shift = best_shift(di->dax, off, limit, MIN(prev->shift + 1, di->dax->max_shift));
+	shape(e, off, cover_present(di, off, shift), limit);
+	e->stream = true;
+	return true;
+}
+
+void dax_policy_swapped_locked(struct dax *d, uint64_t ns)
+{
+	d->swap_cost_ns = (d->swap_cost_ns * 7 + ns) / 8;
+}
+
+void dax_missed(struct dax *d, uint64_t ns)
+{
+	scoped_lock(&d->lock);
+	earn_locked(d, ns / TOKEN_PART);
+}
