@@ -36,7 +36,7 @@ int guard_init(void)
 	return 0;
 }
 
-int guard_copy(void *dst, const void *src, size_t n)
+int guard_run(void (*fn)(void *arg), void *arg)
 {
 	sigjmp_buf out;
 
@@ -47,24 +47,28 @@ int guard_copy(void *dst, const void *src, size_t n)
 	guard_out = &out;
 	/* Nothing that touches the memory may move out of the guarded part. */
 	__asm__ volatile("" ::: "memory");
-	memcpy(dst, src, n);
+	fn(arg);
 	__asm__ volatile("" ::: "memory");
 	guard_out = NULL;
 	return 0;
 }
 
-int guard_run(void (*fn)(void *arg), void *arg)
-{
-	sigjmp_buf out;
+struct guarded_copy {
+	void *dst;
+	const void *src;
+	size_t n;
+};
 
-	if (sigsetjmp(out, 0)) {
-		guard_out = NULL;
-		return -EFAULT;
-	}
-	guard_out = &out;
-	__asm__ volatile("" ::: "memory");
-	fn(arg);
-	__asm__ volatile("" ::: "memory");
-	guard_out = NULL;
-	return 0;
+static void guard_do_copy(void *arg)
+{
+	const struct guarded_copy *c = arg;
+
+	memcpy(c->dst, c->src, c->n);
+}
+
+int guard_copy(void *dst, const void *src, size_t n)
+{
+	struct guarded_copy c = { dst, src, n };
+
+	return guard_run(guard_do_copy, &c);
 }

@@ -51,24 +51,9 @@ int vfio_dma_unmap(struct vfio_device *d, struct iova iova, uint64_t len)
 
 static int vfio_iommu_info(int container, struct vfio_iommu_type1_info **ret)
 {
-	uint32_t size = sizeof(struct vfio_iommu_type1_info);
+	const struct vfio_iommu_type1_info wish = { .argsz = sizeof(wish) };
 
-	for (int i = 0; i < 3; i++) {
-		_cleanup_free_ struct vfio_iommu_type1_info *info = calloc(1, size);
-
-		if (!info)
-			return -ENOMEM;
-		info->argsz = size;
-		if (ioctl(container, VFIO_IOMMU_GET_INFO, info) < 0)
-			return -errno;
-		if (info->argsz <= size) {
-			info->argsz = size;
-			*ret = steal_ptr(info);
-			return 0;
-		}
-		size = info->argsz;
-	}
-	return -EIO;
+	return vfio_get_info(container, VFIO_IOMMU_GET_INFO, &wish, sizeof(wish), (void **)ret);
 }
 
 int vfio_iova_ranges(struct vfio_device *d, struct iova_range **ret)

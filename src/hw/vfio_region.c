@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -11,6 +12,30 @@
 #include "base/log.h"
 #include "hw/vfio.h"
 #include "vfio_priv.h"
+
+int vfio_get_info(int fd, unsigned long request, const void *wish, uint32_t size, void **ret)
+{
+	uint32_t room = size, argsz;
+
+	for (int i = 0; i < 3; i++) {
+		_cleanup_free_ char *info = calloc(1, room);
+
+		if (!info)
+			return -ENOMEM;
+		memcpy(info, wish, size);
+		memcpy(info, &room, sizeof(room));
+		if (ioctl(fd, request, info) < 0)
+			return -errno;
+		memcpy(&argsz, info, sizeof(argsz));
+		if (argsz <= room) {
+			memcpy(info, &room, sizeof(room));
+			*ret = steal_ptr(info);
+			return 0;
+		}
+		room = argsz;
+	}
+	return -EIO;
+}
 
 const struct vfio_info_cap_header *vfio_cap_find(const void *info, uint32_t size, uint32_t first,
 						 uint16_t id, size_t min_size)
@@ -65,25 +90,9 @@ static void vfio_read_areas(const struct vfio_region_info *info, struct vfio_bar
 /* One region with its capabilities, in memory of the size that the kernel wants. */
 static int vfio_region_info(int fd, uint32_t index, struct vfio_region_info **ret)
 {
-	uint32_t size = sizeof(struct vfio_region_info);
+	const struct vfio_region_info wish = { .argsz = sizeof(wish), .index = index };
 
-	for (int i = 0; i < 3; i++) {
-		_cleanup_free_ struct vfio_region_info *info = calloc(1, size);
-
-		if (!info)
-			return -ENOMEM;
-		info->argsz = size;
-		info->index = index;
-		if (ioctl(fd, VFIO_DEVICE_GET_REGION_INFO, info) < 0)
-			return -errno;
-		if (info->argsz <= size) {
-			info->argsz = size;
-			*ret = steal_ptr(info);
-			return 0;
-		}
-		size = info->argsz;
-	}
-	return -EIO;
+	return vfio_get_info(fd, VFIO_DEVICE_GET_REGION_INFO, &wish, sizeof(wish), (void **)ret);
 }
 
 int vfio_read_regions(struct vfio_device *d, uint32_t num_regions)

@@ -283,6 +283,7 @@ given_back_anew()
 end_all()
 {
 	vm stop || true
+	rm -rf "${lab_run:?}/$vm_name" "$lab_run/$vm_name.lock"
 	finish_all
 }
 
@@ -295,14 +296,13 @@ while [ $# != 0 ]; do
 	esac
 done
 need_root
-vm_name=e2e-$kernel
+vm_name=e2e-$kernel-$$	# others may run the same
 # shellcheck disable=SC2034 # lib.sh and cross.sh use them
 host=$build/src/host/vfsdaxhost host_fstest=$build/tests/e2e/fstest
 need_prepared "$host" "$host_fstest" "$lab_out/build/tests/e2e/fstest"
 make_work
 trap end_all EXIT
 trap 'exit 1' INT TERM HUP
-vm stop
 for group in main_device two_devices no_iommu; do
 	began=$SECONDS
 	$group
