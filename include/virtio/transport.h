@@ -75,11 +75,17 @@ struct virtio_transport_ops {
 	/* 0 while the peer is there; then the reason, for ever. */
 	int (*failed)(struct virtio_transport *t);
 
-	/* Reset the device if it still answers, unmap, give the device back, free @t. */
+	/* Reset the device if it still answers, unmap, give the device back (see lost), free @t. */
 	void (*close)(struct virtio_transport *t);
 };
 
 /* Implementations embed this as their first member. */
 struct virtio_transport {
 	const struct virtio_transport_ops *ops;
+	/*
+	 * Set by the owner before close(): the device has failed and is not to be given to another
+	 * driver. That would probe it, and QEMU 11.1 ends the virtual machine when the configuration
+	 * of a device is read whose back end is gone.
+	 */
+	bool lost;
 };

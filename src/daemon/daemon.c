@@ -253,6 +253,8 @@ static void daemon_end(struct daemon *d)
 		(void)pthread_join(watchdog, NULL);
 	}
 	client_destroy(d->relay.client);
+	if (d->dev && fs_dev_broken(d->dev) && !d->o->vhost_user)
+		log_warn("the failed device stays with vfio-pci: another driver could hang on it");
 	fs_dev_stop(d->dev);
 	daemon_write_stats(d);
 	close_keep_errno(d->signals);

@@ -265,6 +265,7 @@ void fs_dev_stop(struct fs_dev *d)
 		(void)eventfd_write(d->t->ops->irq_fd(d->t), 1);
 		(void)pthread_join(d->irq_thread, NULL);
 	}
+	d->t->lost = fs_dev_broken(d) != 0;
 	d->t->ops->close(d->t);
 	virtq_fini(&d->hiprio);
 	for (unsigned int i = 0; d->request && i < d->num_request; i++)

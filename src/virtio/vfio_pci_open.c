@@ -137,7 +137,8 @@ void virtio_pci_free(struct virtio_transport *t)
 		vfio_close(p->vfio);
 	}
 	close_keep_errno(p->irq);
-	(void)pci_give_back(&p->takeover);
+	if (!t->lost)
+		(void)pci_give_back(&p->takeover);
 	free(p->kick_off);
 	free(p);
 }
