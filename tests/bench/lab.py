@@ -120,7 +120,7 @@ class Lab:
         """
         job.setdefault("ioengine", "psync")
         job.setdefault("direct", 1 if how == "kernel" else 0)
-        args = " ".join(f"--{k}={v}" for k, v in job.items())
+        args = " ".join(shlex.quote(f"--{k}={v}") for k, v in job.items())
         out = self.guest(f"cd {MNT} && fio --name=job --group_reporting --invalidate=0 "
                          f"--output-format=json {args}", timeout)
         read = json.loads(out[out.index("{"):])["jobs"][0]["read"]
