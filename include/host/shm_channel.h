@@ -10,11 +10,13 @@
  * (VIRTIO 1.2, 5.11.6). The peer wants exactly what was mapped to be unmapped and nothing mapped
  * twice: shm_map (above this) keeps the books.
  *
- * QEMU serves the channel in its main loop and sends ADD_MEM_REG on the main socket, waiting for
- * our answer, before it answers SHMEM_MAP: the main socket's thread must take no lock that is held
- * while a request waits. When it stops a queue it can be the other way round: QEMU waits for our
- * answer to GET_VRING_BASE and serves the channel only after it. Then the waiting request has to be
- * broken off (shm_channel_cancel); its answer is skipped when it comes.
+ * QEMU serves the channel in its main loop. It answers SHMEM_MAP before it commits the change of
+ * the guest's memory, so the guest can still see what was there before: shm_channel_set_barrier().
+ * In the commit it sends ADD_MEM_REG on the main socket and waits for our answer: the main socket's
+ * thread must take no lock that is held while a request waits. When it stops a queue it can be the
+ * other way round: QEMU waits for our answer to GET_VRING_BASE and serves the channel only after
+ * it. Then the waiting request has to be broken off (shm_channel_cancel); its answer is skipped
+ * when it comes.
  */
 struct shm_channel;
 
@@ -29,6 +31,12 @@ struct mapper *shm_channel_mapper(struct shm_channel *c);
  * request that waits ends with -ENOTCONN. Never blocks.
  */
 void shm_channel_set_fd(struct shm_channel *c, int fd);
+
+/*
+ * shm_channel_set_barrier() - true: the peer knows SHARED_OBJECT messages, and a mapping counts as
+ * made when it has answered one of them after SHMEM_MAP. Any thread.
+ */
+void shm_channel_set_barrier(struct shm_channel *c, bool on);
 
 /*
  * shm_channel_cancel() - true: the request that waits, and all that come, end with -ECANCELED until

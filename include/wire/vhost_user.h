@@ -27,6 +27,7 @@
 #define VHU_PF_CONFIG		   9
 #define VHU_PF_BACKEND_SEND_FD	   10
 #define VHU_PF_CONFIGURE_MEM_SLOTS 15
+#define VHU_PF_SHARED_OBJECT	   18
 #define VHU_PF_SHMEM		   22 /* older texts say 20; QEMU 11.1 says 22 */
 
 /* Requests of the front end. */
@@ -64,6 +65,7 @@ enum vhu_request {
 /* Requests of the back end, on the channel of VHU_SET_BACKEND_REQ_FD. */
 enum vhu_backend_request {
 	VHU_BACKEND_CONFIG_CHANGE_MSG = 2,
+	VHU_BACKEND_SHARED_OBJECT_REMOVE = 7,
 	VHU_BACKEND_SHMEM_MAP = 9,
 	VHU_BACKEND_SHMEM_UNMAP = 10,
 };
@@ -141,6 +143,11 @@ struct vhu_mmap {
 	uint64_t flags;
 };
 
+/* Of SHARED_OBJECT_ADD and SHARED_OBJECT_REMOVE. */
+struct vhu_shared {
+	uint8_t uuid[16];
+};
+
 union vhu_payload {
 	uint64_t u64;
 	struct vhu_vring_state state;
@@ -159,6 +166,7 @@ static_assert(sizeof(struct vhu_mem_reg) == 40, "vhu_mem_reg");
 static_assert(sizeof(struct vhu_config) == 268, "vhu_config");
 static_assert(sizeof(struct vhu_shmem_config) == 2056, "vhu_shmem_config");
 static_assert(sizeof(struct vhu_mmap) == 40, "vhu_mmap");
+static_assert(sizeof(struct vhu_shared) == 16, "vhu_shared");
 
 /*
  * vhu_request_check() - may a request to the back end have this form?

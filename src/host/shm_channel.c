@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -20,10 +21,11 @@ struct shm_channel {
 	pthread_mutex_t lock;	 /* one request at a time; held while it waits */
 	pthread_mutex_t fd_lock; /* guards fd and epoch; taken after lock; held for no wait */
 	int fd;
-	uint64_t epoch;	     /* counts the descriptors that were set */
-	uint64_t skip_epoch; /* under lock: the descriptor on which answers are to be skipped */
-	unsigned int skip;   /* under lock: how many */
-	int cancel_fd;	     /* an eventfd, readable while requests are to be broken off */
+	uint64_t epoch;	      /* counts the descriptors that were set */
+	uint64_t skip_epoch;  /* under lock: the descriptor on which answers are to be skipped */
+	unsigned int skip;    /* under lock: how many */
+	_Atomic bool barrier; /* see channel_request() */
+	int cancel_fd;	      /* an eventfd, readable while requests are to be broken off */
 };
 
 struct shm_reply {
@@ -83,27 +85,23 @@ static int channel_fd_locked(struct shm_channel *c)
 	return fd < 0 ? -errno : fd;
 }
 
-static int channel_request(struct shm_channel *c, uint32_t request, const struct vhu_mmap *m,
-			   int map_fd)
+/* One request and its answer; @body follows the header. */
+static int channel_exchange_locked(struct shm_channel *c, int fd, uint32_t request,
+				   const void *body, size_t size, int map_fd)
 {
 	struct {
 		struct vhu_header h;
-		struct vhu_mmap m;
+		char body[sizeof(struct vhu_mmap)];
 	} __attribute__((packed)) msg = {
 		.h = { .request = request,
 		       .flags = VHU_VERSION | VHU_NEED_REPLY,
-		       .size = sizeof(*m) },
-		.m = *m,
+		       .size = (uint32_t)size },
 	};
-	_cleanup_close_ int fd = -1;
 	uint64_t value = 0;
 	int r;
 
-	scoped_lock(&c->lock);
-	fd = channel_fd_locked(c);
-	if (fd < 0)
-		return fd;
-	r = fdmsg_send(fd, &msg, sizeof(msg), &map_fd, map_fd >= 0 ? 1 : 0);
+	memcpy(msg.body, body, size);
+	r = fdmsg_send(fd, &msg, sizeof(msg.h) + size, &map_fd, map_fd >= 0 ? 1 : 0);
 	if (r == 0)
 		r = channel_reply(c, fd, request, &value);
 	if (r == -ECANCELED) {
@@ -118,6 +116,32 @@ static int channel_request(struct shm_channel *c, uint32_t request, const struct
 		return -ENOTCONN;
 	}
 	return value ? -ENXIO : 0;
+}
+
+static int channel_request(struct shm_channel *c, uint32_t request, const struct vhu_mmap *m,
+			   int map_fd)
+{
+	static const struct vhu_shared nothing = { 0 };
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	scoped_lock(&c->lock);
+	fd = channel_fd_locked(c);
+	if (fd < 0)
+		return fd;
+	r = channel_exchange_locked(c, fd, request, m, sizeof(*m), map_fd);
+	/*
+	 * QEMU answers SHMEM_MAP before it commits the change of the guest's memory: the guest
+	 * would still find nothing, or the mapping of before. It takes the next request only after
+	 * the commit, so the answer to one that does nothing tells that the mapping is there.
+	 */
+	if (r == 0 && request == VHU_BACKEND_SHMEM_MAP && atomic_load(&c->barrier)) {
+		r = channel_exchange_locked(c, fd, VHU_BACKEND_SHARED_OBJECT_REMOVE, &nothing,
+					    sizeof(nothing), -1);
+		if (r == -ENXIO) /* there is no such object, of course */
+			r = 0;
+	}
+	return r;
 }
 
 static struct shm_channel *channel_of(struct mapper *m)
@@ -189,6 +213,11 @@ void shm_channel_set_fd(struct shm_channel *c, int fd)
 	close_keep_errno(c->fd);
 	c->fd = fd;
 	c->epoch++;
+}
+
+void shm_channel_set_barrier(struct shm_channel *c, bool on)
+{
+	atomic_store(&c->barrier, on);
 }
 
 void shm_channel_cancel(struct shm_channel *c, bool on)

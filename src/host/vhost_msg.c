@@ -37,7 +37,9 @@ static int reply_u64(struct vhost_msg *m, uint64_t v)
 
 static uint64_t protocol_features(const struct vhost_backend *b)
 {
-	return VHOST_PROTOCOL_FEATURES | (b->cfg.window ? BIT(VHU_PF_SHMEM) : 0);
+	/* Shared objects we have none; see shm_channel_set_barrier() for what the messages serve. */
+	return VHOST_PROTOCOL_FEATURES |
+	       (b->cfg.window ? BIT(VHU_PF_SHMEM) | BIT(VHU_PF_SHARED_OBJECT) : 0);
 }
 
 static struct devq *queue_of(struct vhost_backend *b, uint64_t index)
@@ -93,6 +95,7 @@ static int on_set_protocol_features(struct vhost_backend *b, struct vhost_msg *m
 	if (m->p.u64 & ~protocol_features(b))
 		return bad(m, "protocol features that were not offered");
 	b->protocol_features = m->p.u64;
+	shm_channel_set_barrier(b->cfg.channel, b->protocol_features & BIT(VHU_PF_SHARED_OBJECT));
 	return 0;
 }
 

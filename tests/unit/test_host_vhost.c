@@ -468,6 +468,21 @@ static void channel_answer(struct fixture *f, uint32_t request_nr, uint64_t valu
 	assert_int_equal(fdmsg_send(f->channel, &msg, sizeof(msg), NULL, 0), 0);
 }
 
+/* The request behind a mapping that was granted: QEMU takes it only when the guest sees the
+ * mapping. */
+static void channel_barrier(struct fixture *f)
+{
+	struct {
+		struct vhu_header h;
+		struct vhu_shared s;
+	} __attribute__((packed)) msg;
+
+	assert_int_equal(fdmsg_recv(f->channel, &msg, sizeof(msg), NULL, NULL), 1);
+	assert_int_equal(msg.h.request, VHU_BACKEND_SHARED_OBJECT_REMOVE);
+	assert_int_equal(msg.h.size, sizeof(msg.s));
+	assert_int_equal(msg.h.flags, VHU_VERSION | VHU_NEED_REPLY);
+}
+
 static void memory_is_added_while_a_mapping_waits(void **state)
 {
 	struct fixture *f = *state;
@@ -482,9 +497,13 @@ static void memory_is_added_while_a_mapping_waits(void **state)
 	assert_int_equal(m.shm_offset, MIB);
 	assert_int_equal(m.len, 65536);
 	assert_int_equal(m.flags, VHU_MMAP_MAP_RW);
-	/* As QEMU does: the region first, and only then the answer. */
-	tell(f, VHU_ADD_MEM_REG, &reg, sizeof(reg), &f->memfd, 1);
+	/* As QEMU does: the answer, then the region; until then the guest must not hear of it. */
 	channel_answer(f, VHU_BACKEND_SHMEM_MAP, 0);
+	channel_barrier(f);
+	assert_int_not_equal(ring_load_acquire(&f->ring.used->idx), f->used);
+	tell(f, VHU_ADD_MEM_REG, &reg, sizeof(reg), &f->memfd, 1);
+	assert_int_not_equal(ring_load_acquire(&f->ring.used->idx), f->used);
+	channel_answer(f, VHU_BACKEND_SHARED_OBJECT_REMOVE, 1);
 	assert_int_equal(reply(f), 0);
 	/* Again the same: nothing has to be done. */
 	setup_mapping(f, node, MIB);
@@ -529,6 +548,8 @@ static void queue_stops_while_a_mapping_waits(void **state)
 	channel_answer(f, VHU_BACKEND_SHMEM_UNMAP, 1);
 	(void)channel_take(f, VHU_BACKEND_SHMEM_MAP);
 	channel_answer(f, VHU_BACKEND_SHMEM_MAP, 0);
+	channel_barrier(f);
+	channel_answer(f, VHU_BACKEND_SHARED_OBJECT_REMOVE, 1);
 	assert_int_equal(reply(f), 0);
 	assert_int_equal(disconnect(f), 0);
 	close_rest(f);

@@ -49,7 +49,7 @@ exec_in_tree()
 	local tree=$1
 	shift
 	# shellcheck disable=SC2016 # expanded by the inner shell
-	exec unshare --mount --propagation private sh -ec '
+	exec unshare --mount --propagation slave sh -ec '
 		mount --bind "$0/etc" /etc
 		mount --bind "$0/usr" /usr
 		exec "$@"' "$tree" "$@"
