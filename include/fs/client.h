@@ -39,6 +39,14 @@ struct client {
 	pthread_mutex_t lock; /* guards the pool; nothing is taken under it */
 	pthread_cond_t freed;
 	struct client_slot *pool;
+
+	/*
+	 * A virtual machine's monitor does not tell the guest that the host's daemon is gone. So when
+	 * a request waits for very long, the high-priority queue, which the host serves whatever else
+	 * it does, is asked to do nothing; if even that is not done in time, the device is given up.
+	 */
+	struct client_slot *probe;
+	_Atomic bool probing;
 };
 
 #define CLIENT_HIPRIO (-1) /* as a queue number: the high-priority queue */

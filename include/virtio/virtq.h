@@ -53,6 +53,9 @@ struct virtq {
 	bool event_idx;
 	struct ring_split ring;
 	unsigned int max_segs; /* most segments of one request */
+	/* Called without locks by a thread whose request waits for very long, again and again. */
+	void (*on_stall)(void *arg);
+	void *on_stall_arg;
 
 	pthread_mutex_t lock;
 	pthread_cond_t space;	     /* descriptors were freed, or the queue broke */
@@ -96,6 +99,9 @@ int virtq_submit(struct virtq *q, struct virtq_req *req, const struct dma_seg *o
  * wrote (at most what was offered), or the queue's error.
  */
 int virtq_wait(struct virtq *q, struct virtq_req *req, uint32_t *ret_len);
+
+/* virtq_done() - is a submitted request done? Looks at the used ring, and does not wait. */
+bool virtq_done(struct virtq *q, struct virtq_req *req);
 
 /* virtq_reap() - take completed requests out of the used ring; the interrupt thread's duty. */
 void virtq_reap(struct virtq *q);

@@ -6,7 +6,6 @@
 
 #include "base/cleanup.h"
 #include "base/counter.h"
-#include "base/log.h"
 #include "client_priv.h"
 
 #define POOL_SLOTS 6u
@@ -22,7 +21,7 @@ static size_t slot_bytes(size_t req_cap, size_t rep_cap)
 size_t client_arena_size(unsigned int nslots, size_t req_cap, size_t rep_cap)
 {
 	return nslots * slot_bytes(req_cap, rep_cap) +
-	       POOL_SLOTS * slot_bytes(CLIENT_OWN_CAP, CLIENT_OWN_CAP);
+	       (POOL_SLOTS + 1) * slot_bytes(CLIENT_OWN_CAP, CLIENT_OWN_CAP);
 }
 
 int client_slot_create(struct client *c, size_t req_cap, size_t rep_cap, struct client_slot **ret)
@@ -88,10 +87,13 @@ int client_create(struct fs_dev *dev, struct client **ret)
 			c->pool = s;
 		}
 	}
+	if (r == 0)
+		r = client_slot_create(c, CLIENT_OWN_CAP, CLIENT_OWN_CAP, &c->probe);
 	if (r < 0) {
 		client_destroy(c);
 		return r;
 	}
+	client_watch(c);
 	*ret = c;
 	return 0;
 }
@@ -100,6 +102,8 @@ void client_destroy(struct client *c)
 {
 	if (!c)
 		return;
+	client_unwatch(c);
+	client_slot_destroy(c->probe);
 	while (c->pool) {
 		struct client_slot *s = c->pool;
 

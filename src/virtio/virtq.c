@@ -14,6 +14,7 @@
 #define SPIN_MIN_NS	 4000u
 #define SPIN_MAX_NS	 80000u
 #define PEER_CHECK_NS	 (200 * NSEC_PER_MS)
+#define STALL_NS	 (10 * NSEC_PER_SEC) /* a multiple of the former */
 #define SPIN_THREADS_MAX 2u /* more threads that spin only take the CPU from each other */
 
 /* One ring area, contiguous for the device; NULL when the arena has no such place. */
@@ -378,6 +379,26 @@ static bool virtq_spin(struct virtq *q, struct virtq_req *req)
 	return done;
 }
 
+bool virtq_done(struct virtq *q, struct virtq_req *req)
+{
+	virtq_reap(q);
+	return event_is_set(&req->done);
+}
+
+/* A lost peer sends no interrupt, so it is looked for while we wait. */
+static void virtq_sleep(struct virtq *q, struct virtq_req *req)
+{
+	uint64_t waited = 0;
+
+	while (!event_wait(&req->done, PEER_CHECK_NS)) {
+		if (q->t->ops->failed(q->t) < 0)
+			virtq_break(q, q->t->ops->failed(q->t));
+		waited += PEER_CHECK_NS;
+		if (q->on_stall && waited % STALL_NS == 0)
+			q->on_stall(q->on_stall_arg);
+	}
+}
+
 int virtq_wait(struct virtq *q, struct virtq_req *req, uint32_t *ret_len)
 {
 	if (!virtq_spin(q, req)) {
@@ -389,10 +410,7 @@ int virtq_wait(struct virtq *q, struct virtq_req *req, uint32_t *ret_len)
 		}
 		(void)pthread_mutex_unlock(&q->lock);
 		atomic_fetch_add_explicit(&q->n_sleeps, 1, memory_order_relaxed);
-		/* A lost peer sends no interrupt, so it is looked for while we wait. */
-		while (!event_wait(&req->done, PEER_CHECK_NS))
-			if (q->t->ops->failed(q->t) < 0)
-				virtq_break(q, q->t->ops->failed(q->t));
+		virtq_sleep(q, req);
 	}
 	if (req->status == 0)
 		*ret_len = req->used_len;
