@@ -11,9 +11,6 @@
 
 #define FS_DEV_TAG_MAX 36 /* VIRTIO 1.2, 5.11.4 */
 
-/* Of virtio feature bits, what this driver can use (VIRTIO 1.2, 6). */
-extern const uint64_t fs_dev_features;
-
 struct fs_dev {
 	/* Constants after fs_dev_start(). */
 	struct virtio_transport *t;

@@ -8,7 +8,6 @@
 #include "base/cleanup.h"
 #include "base/counter.h"
 #include "base/guard.h"
-#include "base/log.h"
 #include "base/time.h"
 #include "dax_priv.h"
 #include "pin.h"
@@ -182,24 +181,25 @@ static bool pending_overlaps_locked(const struct dax_inode *di, const struct ext
 }
 
 /* An extent is there but too short: does a longer one pay, or does the file grow page by page? */
-static bool growth_pays(const struct dax_inode *di, struct foff off, uint64_t limit)
+static bool growth_pays_locked(const struct dax_inode *di, struct foff off, uint64_t limit)
 {
-	const struct extent *e = NULL;
+	const struct extent *e = dax_extent_around_locked(di, off);
 	uint64_t can;
 
-	/* The block that should have shown @off begins at one of its alignments. */
-	for (unsigned int s = di->dax->min_shift; s <= di->dax->max_shift; s++) {
-		struct foff from = FOFF(align_down(off.v, UINT64_C(1) << s));
-
-		e = index_find(&di->index, from);
-		if (e && e->shift == s && e->from.v == from.v)
-			break;
-		e = NULL;
-	}
 	if (!e)
 		return true;
 	can = MIN(UINT64_C(1) << e->shift, limit - e->from.v);
 	return can >= e->len + MAX(e->len / 4, 64 * KIB);
+}
+
+/* Leave a mapping to the janitor. */
+static void pend_job_locked(struct dax_inode *di, struct extent *e)
+{
+	struct dax *d = di->dax;
+
+	dax_extent_pend_locked(di, e);
+	scoped_lock(&d->lock);
+	dax_job_add_locked(d, e);
 }
 
 /* An access found nothing: map it now, or have it mapped, or not. True: look again. */
@@ -215,7 +215,7 @@ static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t
 	if (!e)
 		return false;
 	(void)pthread_mutex_lock(&di->lock);
-	if (growth_pays(di, off, limit))
+	if (growth_pays_locked(di, off, limit))
 		verdict = dax_policy_miss(di, e, off, len, limit, write);
 	if (verdict != DAX_NO && pending_overlaps_locked(di, e)) {
 		/* Another is at it; until then there is the virtqueue. */
@@ -226,13 +226,10 @@ static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t
 		}
 		verdict = DAX_NO;
 	}
-	if (verdict != DAX_NO)
+	if (verdict == DAX_NOW)
 		dax_extent_pend_locked(di, e);
-	if (verdict == DAX_LATER) {
-		(void)pthread_mutex_lock(&d->lock);
-		dax_job_add_locked(d, e);
-		(void)pthread_mutex_unlock(&d->lock);
-	}
+	if (verdict == DAX_LATER)
+		pend_job_locked(di, e);
 	(void)pthread_mutex_unlock(&di->lock);
 	if (verdict == DAX_NOW)
 		return dax_extent_run(e) == 0;
@@ -244,7 +241,6 @@ static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t
 /* A sequential reader comes to the end of an extent: have the next one mapped meanwhile. */
 static void dax_ahead(struct dax_inode *di, const struct extent *prev, uint64_t limit)
 {
-	struct dax *d = di->dax;
 	struct extent *e = dax_extent_new(di);
 	bool go;
 
@@ -255,10 +251,7 @@ static void dax_ahead(struct dax_inode *di, const struct extent *prev, uint64_t 
 	     !pending_overlaps_locked(di, e);
 	if (go) {
 		e->ahead_only = true;
-		dax_extent_pend_locked(di, e);
-		(void)pthread_mutex_lock(&d->lock);
-		dax_job_add_locked(d, e);
-		(void)pthread_mutex_unlock(&d->lock);
+		pend_job_locked(di, e);
 	}
 	(void)pthread_mutex_unlock(&di->lock);
 	if (!go)

@@ -95,7 +95,8 @@ struct ghost {
 	uint32_t age;
 };
 
-#define GHOSTS 4096u
+#define GHOSTS	   4096u
+#define GHOST_WAYS 4u
 
 struct dax {
 	char *addr;
@@ -156,6 +157,12 @@ int dax_extent_run(struct extent *e);
 
 /* dax_extent_fail() - a PENDING extent that gets no block goes. No locks. */
 void dax_extent_fail(struct extent *e);
+
+/*
+ * dax_extent_around_locked() - the extent whose block contains @off, though it may be too short to
+ * show it; or NULL. Blocks never overlap, so there is one at the most. Needs inode.lock.
+ */
+struct extent *dax_extent_around_locked(const struct dax_inode *di, struct foff off);
 
 /* LIVE -> LEAVING. Needs inode.lock. */
 void dax_extent_leave_locked(struct dax_inode *di, struct extent *e);

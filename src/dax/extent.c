@@ -32,6 +32,19 @@ void dax_extent_pend_locked(struct dax_inode *di, struct extent *e)
 	di->ever_mapped = true;
 }
 
+struct extent *dax_extent_around_locked(const struct dax_inode *di, struct foff off)
+{
+	/* A block begins at one of the alignments of what lies in it. */
+	for (unsigned int s = di->dax->min_shift; s <= di->dax->max_shift; s++) {
+		struct foff from = FOFF(align_down(off.v, UINT64_C(1) << s));
+		struct extent *e = index_find(&di->index, from);
+
+		if (e && e->shift == s && e->from.v == from.v)
+			return e;
+	}
+	return NULL;
+}
+
 static void unpend_locked(struct dax_inode *di, struct extent *e)
 {
 	struct extent **p = &di->pending;

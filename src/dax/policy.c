@@ -101,14 +101,9 @@ static unsigned int best_shift(const struct dax *d, struct foff off, uint64_t li
  */
 static unsigned int cover_present(const struct dax_inode *di, struct foff off, unsigned int shift)
 {
-	for (unsigned int s = di->dax->max_shift; s > shift; s--) {
-		struct foff from = FOFF(align_down(off.v, UINT64_C(1) << s));
-		const struct extent *e = index_find(&di->index, from);
+	const struct extent *e = dax_extent_around_locked(di, off);
 
-		if (e && e->shift == s && e->from.v == from.v)
-			return s;
-	}
-	return shift;
+	return e ? MAX(e->shift, shift) : shift;
 }
 
 static void age_locked(struct dax *d)
@@ -127,14 +122,21 @@ static void age_locked(struct dax *d)
 	}
 }
 
-/* Count an access to a region that is not mapped; returns how many there were lately. */
-static uint32_t ghost_count_locked(struct dax *d, uint64_t nodeid, uint64_t region)
+/* The GHOST_WAYS places where a region's ghost may stand. */
+static struct ghost *ghost_set_locked(struct dax *d, uint64_t nodeid, uint64_t region)
 {
 	uint64_t h =
 		(nodeid * UINT64_C(0x9e3779b97f4a7c15) ^ region) * UINT64_C(0xbf58476d1ce4e5b9);
-	struct ghost *set = &d->ghost[(h >> 32) % (GHOSTS / 4) * 4], *g = NULL, *low = set;
 
-	for (unsigned int i = 0; i < 4; i++) {
+	return &d->ghost[(h >> 32) % (GHOSTS / GHOST_WAYS) * GHOST_WAYS];
+}
+
+/* Count an access to a region that is not mapped; returns how many there were lately. */
+static uint32_t ghost_count_locked(struct dax *d, uint64_t nodeid, uint64_t region)
+{
+	struct ghost *set = ghost_set_locked(d, nodeid, region), *g = NULL, *low = set;
+
+	for (unsigned int i = 0; i < GHOST_WAYS; i++) {
 		struct ghost *c = &set[i];
 
 		c->count = d->age - c->age < 32 ? c->count >> (d->age - c->age) : 0;
@@ -153,9 +155,11 @@ static uint32_t ghost_count_locked(struct dax *d, uint64_t nodeid, uint64_t regi
 
 static void ghost_forget_locked(struct dax *d, uint64_t nodeid, uint64_t region)
 {
-	for (unsigned int i = 0; i < GHOSTS; i++)
-		if (d->ghost[i].nodeid == nodeid && d->ghost[i].region == region)
-			d->ghost[i].count = 0;
+	struct ghost *set = ghost_set_locked(d, nodeid, region);
+
+	for (unsigned int i = 0; i < GHOST_WAYS; i++)
+		if (set[i].nodeid == nodeid && set[i].region == region)
+			set[i].count = 0;
 }
 
 static void earn_locked(struct dax *d, uint64_t ns)

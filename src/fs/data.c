@@ -94,10 +94,7 @@ void relay_read(struct relay_req *q)
 		r = relay_exchange(q, &rep);
 		if (i && r == 0)
 			dax_missed(q->r->dax, time_now_ns() - begin);
-		if (r < 0)
-			relay_answer(q, r, 0);
-		else
-			relay_pass(q);
+		relay_finish(q, r);
 		if (r == 0 && !rep.error) {
 			counter_add(COUNTER_virtqueue_read_bytes, rep.len);
 			if (i)
@@ -172,10 +169,7 @@ void relay_write(struct relay_req *q)
 			dax_missed(q->r->dax, time_now_ns() - begin);
 		if (r == 0)
 			written_by_host(q, i, in, &rep);
-		if (r == 0)
-			relay_pass(q);
-		else
-			relay_answer(q, r, 0);
+		relay_finish(q, r);
 	}
 	inode_put(q->r->inodes, i);
 }

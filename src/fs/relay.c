@@ -60,16 +60,22 @@ void relay_pass(struct relay_req *q)
 	chan_reply(q->w->fd, q->h->unique, rep_header(q), q->rep_len);
 }
 
+void relay_finish(struct relay_req *q, int r)
+{
+	if (r < 0)
+		relay_answer(q, r, 0);
+	else
+		relay_pass(q);
+}
+
 int relay_forward(struct relay_req *q, struct relay_rep *ret)
 {
 	struct relay_rep rep;
 	int r = relay_exchange(q, &rep);
 
-	if (r < 0) {
-		relay_answer(q, r, 0);
+	relay_finish(q, r);
+	if (r < 0)
 		return r;
-	}
-	relay_pass(q);
 	if (ret)
 		*ret = rep;
 	return rep.error;

@@ -38,6 +38,9 @@ void relay_answer(struct relay_req *q, int error, size_t len);
 /* relay_payload() - where the payload of a reply of ours is put. */
 void *relay_payload(struct relay_req *q);
 
+/* relay_finish() - pass the reply, or answer with @r, the error of the exchange. */
+void relay_finish(struct relay_req *q, int r);
+
 /* relay_forward() - exchange and pass, or the error. Returns 0 when the host answered without error. */
 int relay_forward(struct relay_req *q, struct relay_rep *ret);
 

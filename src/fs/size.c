@@ -147,14 +147,6 @@ static int exchange_exclusive(struct relay_req *q, struct inode *i, uint64_t fro
 	return r;
 }
 
-static void pass_or_answer(struct relay_req *q, int r)
-{
-	if (r < 0)
-		relay_answer(q, r, 0);
-	else
-		relay_pass(q);
-}
-
 void relay_setattr(struct relay_req *q)
 {
 	const struct fuse_setattr_in *in = q->p.arg;
@@ -184,7 +176,7 @@ void relay_setattr(struct relay_req *q)
 	} else {
 		r = relay_exchange(q, &rep);
 	}
-	pass_or_answer(q, r);
+	relay_finish(q, r);
 	inode_put(q->r->inodes, i);
 }
 
@@ -203,7 +195,7 @@ static void relay_exclusive(struct relay_req *q, uint64_t nodeid, uint64_t from)
 	r = exchange_exclusive(q, i, from, &rep);
 	inode_size_unknown(i);
 	(void)pthread_rwlock_unlock(&i->io);
-	pass_or_answer(q, r);
+	relay_finish(q, r);
 	inode_put(q->r->inodes, i);
 }
 

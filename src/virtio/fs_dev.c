@@ -16,7 +16,8 @@
 
 #define BIT64(n) (UINT64_C(1) << (n))
 
-const uint64_t fs_dev_features = BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
+/* Of virtio feature bits, what this driver can use (VIRTIO 1.2, 6). */
+static const uint64_t fs_dev_features = BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
 				 BIT64(VIRTIO_RING_F_EVENT_IDX) |
 				 BIT64(VIRTIO_F_ACCESS_PLATFORM);
 
