@@ -7,8 +7,11 @@
 #include "fs/relay.h"
 
 /*
- * Each worker owns a clone of the channel and a slot; it reads a request, serves it to its end, and
+ * Each worker owns clones of the channel and a slot; it reads a request, serves it to its end, and
  * reads the next. They end by themselves when the file system is unmounted.
+ *
+ * Not all of them read at a time. A worker that serves a short request takes the next one itself,
+ * with no other thread woken; before it waits for anything, or copies much, it hands the reading over.
  */
 struct workers;
 

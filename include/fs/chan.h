@@ -2,21 +2,26 @@
 /* The kernel's side: requests from /dev/fuse and replies to it. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /*
- * A channel is a descriptor of /dev/fuse. Each worker has a clone of its own (FUSE_DEV_IOC_CLONE),
- * so that replies find the queue of the CPU that asked. A reply must be written to the connection
+ * A channel is a descriptor of /dev/fuse. Each worker has clones of its own (FUSE_DEV_IOC_CLONE),
+ * so that replies find the queue of the worker that asked: they go to the descriptor that the request
+ * came from. A reply must be written to the connection
  * exactly once for each request but FORGET.
  */
 
-/* chan_clone() - another descriptor of the connection of @fd, or a negative errno. */
-int chan_clone(int fd);
+/*
+ * chan_clone() - another descriptor of the connection of @fd, or a negative errno. With @nonblock its
+ * chan_read() never waits.
+ */
+int chan_clone(int fd, bool nonblock);
 
 /*
- * chan_read() - wait for a request. Returns its length; 0 to be called again (a signal, or a request
- * that was aborted); -ENODEV when the file system is unmounted; another negative errno.
+ * chan_read() - wait for a request. Returns its length; 0 to be called again (a signal, a request
+ * that was aborted, or none is there and it does not wait); -ENODEV when the file system is unmounted; another negative errno.
  */
 int chan_read(int fd, void *buf, size_t size);
 

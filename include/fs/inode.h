@@ -64,6 +64,12 @@ void inode_forget(struct inode_table *t, uint64_t nodeid);
 
 /* inode_get() - the entry of @nodeid, or NULL. A reference, to be given back by inode_put(). */
 struct inode *inode_get(struct inode_table *t, uint64_t nodeid);
+
+/*
+ * inode_io_lock() - take i->io, shared for an access to data through the window or exclusive for what
+ * may take data away. Says waiting_begin() when it has to wait.
+ */
+void inode_io_lock(struct inode *i, bool exclusive);
 void inode_put(struct inode_table *t, struct inode *i);
 
 /* inode_epoch() - to be taken before the host is asked for a size. */

@@ -41,7 +41,7 @@ struct relay {
 
 struct relay_worker {
 	struct relay *relay;
-	int fd; /* its clone of the channel */
+	int fd; /* the clone of the channel that the request came from */
 	int queue;
 	struct client_slot *slot;
 };

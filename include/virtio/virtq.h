@@ -22,7 +22,7 @@
  * events of their owners.
  *
  * Locks: virtq.lock guards everything in struct virtq but the constants. It is the innermost lock;
- * nothing is called with it held but transport->kick(). The rule of sleeping: whenever the lock is
+ * nothing is called with it held but transport->kick() and waiting_begin(). The rule of sleeping: whenever the lock is
  * free and sleepers > 0, the device has been asked (used_event or the avail flags) to interrupt for
  * the next used entry, and the used ring was empty after that was asked.
  *

@@ -8,26 +8,85 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "base/waiting.h"
 #include "daemon/workers.h"
 #include "fs/chan.h"
 
 #define WORKER_SIGNAL SIGUSR2
 
+/*
+ * Theory of operation
+ *
+ * The kernel wakes a thread that sleeps in read() for each request, and that wake-up costs more than
+ * a small request does. So a worker that has served one looks for the next without sleeping for a
+ * short time, if the last ones came quickly, and no more workers than are useful look.
+ *
+ * A worker is in one of these states:
+ *
+ *   ACTIVE  looks for a request, or serves one and will look again soon: when nothing in its
+ *           request makes it wait and it is no long one. all->active counts these.
+ *   AWAY    serves a request that takes its time. From ACTIVE by worker_leave(), which
+ *           waiting_begin() calls, and by the length of the request.
+ *   PARKED  sleeps on worker->wake and stands in the list all->parked. From ACTIVE when there are
+ *           more active ones than requests, or from AWAY when its request is done and others
+ *           are active.
+ *
+ * Rule: while the file system is mounted, some worker is active, or none is parked. Whoever leaves
+ * ACTIVE as the last one wakes a parked worker, and makes it active in the same step. As an active worker does
+ * not wait for anything (but for a turn of a lock that is held for a short time), a request is seen
+ * soon, whatever the others do.
+ *
+ * More are made active when one finds its next request there at once BACKLOG_MIN times in a row:
+ * then requests queue up. When such a help finds nothing to do it parks again, and if it has served
+ * few requests, it takes twice as many in a row to wake one the next time.
+ *
+ * all->lock guards active, parked, backlog and worker->state; it is held for a few instructions
+ * and nothing is called under it.
+ */
+enum worker_state { WORKER_PARKED, WORKER_ACTIVE, WORKER_AWAY };
+
+#define BACKLOG_MIN 4u
+#define BACKLOG_MAX 256u
+
+/* Gaps between a reply and the next request, in ns: below this, looking is better than sleeping. */
+#define SPIN_GAP_MAX  (200 * NSEC_PER_US)
+#define SPIN_GAP_KEPT (1000 * NSEC_PER_US) /* longer ones count as this: they end in one step */
+#define SPIN_HELP     (20 * NSEC_PER_US)   /* how long one of several active ones looks */
+
 struct worker {
 	struct workers *all;
 	struct relay_worker rw;
 	pthread_t thread;
+	pthread_cond_t wake;
+	struct worker *next; /* in the list of the parked */
+	enum worker_state state;
+
+	/* Private to the thread. */
+	int fd_wait;	     /* a clone of the channel; a read sleeps */
+	int fd_look;	     /* another; a read does not */
+	unsigned int run;    /* requests in a row that were there at once */
+	unsigned int served; /* requests since it became active */
+	uint64_t gap;	     /* mean of the gaps, in ns */
 };
 
 struct workers {
 	int wake;
-	unsigned int n; /* threads that exist */
+	unsigned int n;	   /* threads that exist */
+	unsigned int most; /* active ones, at most */
 	_Atomic bool stop;
 	_Atomic unsigned int running;
+
+	pthread_mutex_t lock;
+	unsigned int active;
+	struct worker *parked;
+	/* How long a run of requests that were there at once must be; also read without the lock. */
+	_Atomic unsigned int backlog;
+
 	struct worker worker[];
 };
 
@@ -44,6 +103,158 @@ int workers_prepare(void)
 	return sigaction(WORKER_SIGNAL, &sa, NULL) < 0 ? -errno : 0;
 }
 
+/* Make a parked worker active, if there is one. */
+static void wake_one_locked(struct workers *all)
+{
+	struct worker *w = all->parked;
+
+	if (!w)
+		return;
+	all->parked = w->next;
+	w->state = WORKER_ACTIVE;
+	all->active++;
+	(void)pthread_cond_signal(&w->wake);
+}
+
+static void leave_locked(struct worker *w)
+{
+	if (w->state != WORKER_ACTIVE)
+		return;
+	w->state = WORKER_AWAY;
+	if (--w->all->active == 0)
+		wake_one_locked(w->all);
+}
+
+/* ACTIVE to AWAY; a hook of waiting_begin(). */
+static void worker_leave(void *arg)
+{
+	struct worker *w = arg;
+
+	/* Only this thread moves itself out of ACTIVE and AWAY, so it may look without the lock. */
+	if (w->state != WORKER_ACTIVE)
+		return;
+	scoped_lock(&w->all->lock);
+	leave_locked(w);
+}
+
+/* PARKED until somebody wakes it; the caller is AWAY. */
+static void park_locked(struct worker *w)
+{
+	struct workers *all = w->all;
+
+	w->state = WORKER_PARKED;
+	w->next = all->parked;
+	all->parked = w;
+	while (w->state == WORKER_PARKED)
+		(void)pthread_cond_wait(&w->wake, &all->lock);
+	w->run = 0;
+	w->served = 0;
+	w->gap = 0;
+}
+
+/* A request was served: be active again, unless another is. */
+static void worker_return(struct worker *w)
+{
+	struct workers *all = w->all;
+
+	if (w->state == WORKER_ACTIVE)
+		return;
+	scoped_lock(&all->lock);
+	if (all->active && !atomic_load(&all->stop)) {
+		park_locked(w);
+		return;
+	}
+	w->state = WORKER_ACTIVE;
+	all->active++;
+}
+
+/* There is nothing to do. True when another looks for requests, and this one was parked meanwhile. */
+static bool worker_spare(struct worker *w)
+{
+	struct workers *all = w->all;
+	unsigned int backlog;
+
+	scoped_lock(&all->lock);
+	if (all->active < 2 || atomic_load(&all->stop))
+		return false;
+	backlog = atomic_load_explicit(&all->backlog, memory_order_relaxed);
+	backlog = w->served < 2 * backlog ? backlog * 2 : backlog / 2;
+	backlog = backlog < BACKLOG_MIN ? BACKLOG_MIN : backlog > BACKLOG_MAX ? BACKLOG_MAX : backlog;
+	atomic_store_explicit(&all->backlog, backlog, memory_order_relaxed);
+	w->state = WORKER_AWAY;
+	all->active--;
+	park_locked(w);
+	return true;
+}
+
+/* Requests queue up: another one may help. */
+static void worker_call_help(struct worker *w)
+{
+	struct workers *all = w->all;
+
+	w->run = 0;
+	scoped_lock(&all->lock);
+	if (all->active < all->most)
+		wake_one_locked(all);
+}
+
+static int worker_look(struct worker *w)
+{
+	w->rw.fd = w->fd_look;
+	return chan_read(w->fd_look, w->rw.slot->req, w->rw.slot->req_cap);
+}
+
+/* How long to look for a request before sleeping, in ns. */
+static uint64_t worker_spin_ns(const struct worker *w)
+{
+	if (w->gap > SPIN_GAP_MAX)
+		return 0;
+	return MIN(2 * w->gap + SPIN_HELP, SPIN_GAP_MAX);
+}
+
+/* Look and then wait for a request; as chan_read(). */
+static int worker_wait(struct worker *w)
+{
+	uint64_t begin = time_now_ns(), spin = worker_spin_ns(w), now = begin, gap;
+	int n = 0;
+
+	while (now - begin < spin && !atomic_load_explicit(&w->all->stop, memory_order_relaxed)) {
+		n = worker_look(w);
+		if (n)
+			break;
+		if (now - begin > SPIN_HELP && worker_spare(w))
+			return 0;
+		cpu_relax();
+		now = time_now_ns();
+	}
+	if (!n) {
+		if (worker_spare(w))
+			return 0;
+		w->rw.fd = w->fd_wait;
+		n = chan_read(w->fd_wait, w->rw.slot->req, w->rw.slot->req_cap);
+		now = time_now_ns();
+	}
+	gap = MIN(now - begin, SPIN_GAP_KEPT);
+	w->gap += gap / 8 - w->gap / 8;
+	return n;
+}
+
+/* The next request, as chan_read(). */
+static int worker_next(struct worker *w)
+{
+	int n;
+
+	worker_return(w);
+	n = worker_look(w);
+	if (n > 0) {
+		if (++w->run >= atomic_load_explicit(&w->all->backlog, memory_order_relaxed))
+			worker_call_help(w);
+		return n;
+	}
+	w->run = 0;
+	return n ? n : worker_wait(w);
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -55,8 +266,9 @@ static void *worker_main(void *arg)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, WORKER_SIGNAL);
 	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	waiting_set_hook(worker_leave, w);
 	while (!atomic_load_explicit(&all->stop, memory_order_relaxed)) {
-		n = chan_read(w->rw.fd, w->rw.slot->req, w->rw.slot->req_cap);
+		n = worker_next(w);
 		if (n < 0) {
 			if (n != -ENODEV)
 				log_err("reading requests of the kernel: %s", strerror(-n));
@@ -64,15 +276,28 @@ static void *worker_main(void *arg)
 		}
 		if (n == 0)
 			continue;
+		w->served++;
 		relay_handle(&w->rw, (size_t)n);
 		if (!initialised && atomic_load(&w->rw.relay->init_state)) {
 			initialised = true;
 			(void)eventfd_write(all->wake, 1);
 		}
 	}
+	/* The others are to see the end, too: one after the other. */
+	worker_leave(w);
 	if (atomic_fetch_sub(&all->running, 1) == 1)
 		(void)eventfd_write(all->wake, 1);
 	return NULL;
+}
+
+static void worker_free(struct worker *w)
+{
+	if (w->fd_wait >= 0)
+		close_keep_errno(w->fd_wait);
+	if (w->fd_look >= 0)
+		close_keep_errno(w->fd_look);
+	client_slot_destroy(w->rw.slot);
+	(void)pthread_cond_destroy(&w->wake);
 }
 
 static int worker_start(struct workers *all, struct relay *relay, int fd, size_t slot_cap)
@@ -80,20 +305,22 @@ static int worker_start(struct workers *all, struct relay *relay, int fd, size_t
 	struct worker *w = &all->worker[all->n];
 	int r;
 
-	w->all = all;
-	w->rw = (struct relay_worker){ .relay = relay, .fd = chan_clone(fd), .queue = (int)all->n };
-	if (w->rw.fd < 0)
-		return w->rw.fd;
-	r = client_slot_create(relay->client, slot_cap, slot_cap, &w->rw.slot);
-	if (r == 0) {
+	*w = (struct worker){ .all = all, .state = WORKER_AWAY };
+	w->rw = (struct relay_worker){ .relay = relay, .queue = (int)all->n };
+	(void)pthread_cond_init(&w->wake, NULL);
+	w->fd_wait = chan_clone(fd, false);
+	w->fd_look = chan_clone(fd, true);
+	r = MIN(w->fd_wait, w->fd_look);
+	if (r >= 0)
+		r = client_slot_create(relay->client, slot_cap, slot_cap, &w->rw.slot);
+	if (r >= 0) {
 		atomic_fetch_add(&all->running, 1);
 		r = -pthread_create(&w->thread, NULL, worker_main, w);
 		if (r < 0)
 			atomic_fetch_sub(&all->running, 1);
 	}
 	if (r < 0) {
-		close_keep_errno(w->rw.fd);
-		client_slot_destroy(w->rw.slot);
+		worker_free(w);
 		return r;
 	}
 	all->n++;
@@ -104,11 +331,15 @@ int workers_start(struct relay *relay, int fd, int wake, unsigned int n, size_t 
 		  struct workers **ret)
 {
 	struct workers *all = calloc(1, sizeof(*all) + n * sizeof(all->worker[0]));
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int r = all ? 0 : -ENOMEM;
 
 	if (r < 0)
 		return r;
 	all->wake = wake;
+	all->most = cpus > 1 ? (unsigned int)cpus : 1;
+	all->backlog = BACKLOG_MIN;
+	(void)pthread_mutex_init(&all->lock, NULL);
 	while (r == 0 && all->n < n)
 		r = worker_start(all, relay, fd, slot_cap);
 	if (r < 0) {
@@ -129,6 +360,10 @@ void workers_stop(struct workers *w)
 	if (!w)
 		return;
 	atomic_store(&w->stop, true);
+	(void)pthread_mutex_lock(&w->lock);
+	while (w->parked)
+		wake_one_locked(w);
+	(void)pthread_mutex_unlock(&w->lock);
 	/* A signal that comes just before read() is lost, so it is sent until it was not. */
 	while (!workers_ended(w)) {
 		struct timespec pause = { .tv_nsec = (long)(5 * NSEC_PER_MS) };
@@ -139,8 +374,8 @@ void workers_stop(struct workers *w)
 	}
 	for (unsigned int i = 0; i < w->n; i++) {
 		(void)pthread_join(w->worker[i].thread, NULL);
-		close_keep_errno(w->worker[i].rw.fd);
-		client_slot_destroy(w->worker[i].rw.slot);
+		worker_free(&w->worker[i]);
 	}
+	(void)pthread_mutex_destroy(&w->lock);
 	free(w);
 }

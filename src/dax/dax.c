@@ -9,6 +9,7 @@
 #include "base/counter.h"
 #include "base/guard.h"
 #include "base/time.h"
+#include "base/waiting.h"
 #include "dax_priv.h"
 #include "pin.h"
 
@@ -135,16 +136,23 @@ static void leave_index_locked(struct dax_inode *di, struct foff from)
 		dax_extent_leave_locked(di, e);
 }
 
+/* Wait until another thread has changed something in the state of @di's extents. */
+static void changed_wait_locked(struct dax_inode *di)
+{
+	waiting_begin();
+	(void)pthread_cond_wait(&di->changed, &di->lock);
+}
+
 void dax_drop(struct dax_inode *di, struct foff from)
 {
 	bool any;
 
 	(void)pthread_mutex_lock(&di->lock);
 	while (cancel_pending_locked(di, from))
-		(void)pthread_cond_wait(&di->changed, &di->lock);
+		changed_wait_locked(di);
 	leave_index_locked(di, from);
 	while (di->held)
-		(void)pthread_cond_wait(&di->changed, &di->lock);
+		changed_wait_locked(di);
 	any = di->ever_mapped;
 	(void)pthread_mutex_unlock(&di->lock);
 	/* Also for what others have taken out and have not unmapped yet. */
@@ -161,7 +169,7 @@ void dax_inode_destroy(struct dax_inode *di)
 	leave_index_locked(di, FOFF(0));
 	/* The janitor may have some of them in its hands. */
 	while (di->extents)
-		(void)pthread_cond_wait(&di->changed, &di->lock);
+		changed_wait_locked(di);
 	(void)pthread_mutex_unlock(&di->lock);
 	index_free(&di->index);
 	(void)pthread_mutex_destroy(&di->lock);

@@ -9,6 +9,7 @@
 #include "base/counter.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "base/waiting.h"
 #include "dax_priv.h"
 #include "pin.h"
 
@@ -207,6 +208,7 @@ static void wait_flushed_locked(struct dax *d)
 
 	d->want_leave = true;
 	(void)pthread_cond_signal(&d->work);
+	waiting_begin();
 	while (d->flush_ended < want)
 		(void)pthread_cond_wait(&d->flushed, &d->lock);
 }

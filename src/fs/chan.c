@@ -12,9 +12,9 @@
 #include "fs/chan.h"
 #include "wire/fuse_proto.h"
 
-int chan_clone(int fd)
+int chan_clone(int fd, bool nonblock)
 {
-	_cleanup_close_ int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	_cleanup_close_ int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC | (nonblock ? O_NONBLOCK : 0));
 	uint32_t master = (uint32_t)fd;
 
 	if (clone < 0 || ioctl(clone, FUSE_DEV_IOC_CLONE, &master) < 0)

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/counter.h"
+#include "base/waiting.h"
 #include "client_priv.h"
 
 #define POOL_SLOTS 6u
@@ -120,8 +121,10 @@ struct client_slot *client_pool_get(struct client *c)
 	struct client_slot *s;
 
 	scoped_lock(&c->lock);
-	while (!c->pool)
+	while (!c->pool) {
+		waiting_begin();
 		(void)pthread_cond_wait(&c->freed, &c->lock);
+	}
 	s = c->pool;
 	c->pool = s->next;
 	return s;

@@ -6,7 +6,11 @@
 
 #include "base/counter.h"
 #include "base/time.h"
+#include "base/waiting.h"
 #include "relay_priv.h"
+
+/* Copying this much takes its time: somebody else is to look for requests meanwhile. */
+#define LONG_REQUEST (64 * KIB)
 
 /* What is known of a file when an access to it begins. */
 struct known {
@@ -70,7 +74,7 @@ static bool read_from_window(struct relay_req *q, struct inode *i, const struct 
 	int r = -EAGAIN;
 
 	renew_size(q->r, i);
-	(void)pthread_rwlock_rdlock(&i->io);
+	inode_io_lock(i, false);
 	k = inode_known(i);
 	if (i->use_dax && in->size && range_ok(in->offset, in->size, k.limit) && in->size <= q->r->wish.max_write)
 		r = dax_read(i->dax, FOFF(in->offset), relay_payload(q), in->size, k.limit);
@@ -88,6 +92,8 @@ void relay_read(struct relay_req *q)
 	struct relay_rep rep;
 	int r;
 
+	if (in->size >= LONG_REQUEST)
+		waiting_begin();
 	if (!i || !read_from_window(q, i, in)) {
 		asked = inode_epoch();
 		begin = time_now_ns();
@@ -115,7 +121,7 @@ static bool write_to_window(struct relay_req *q, struct inode *i, const struct f
 	int r = -EAGAIN;
 
 	renew_size(q->r, i);
-	(void)pthread_rwlock_rdlock(&i->io);
+	inode_io_lock(i, false);
 	k = inode_known(i);
 	if (i->use_dax && in->size && k.privs_gone && range_ok(in->offset, in->size, k.limit))
 		r = dax_write(i->dax, FOFF(in->offset), q->p.rest, in->size, k.limit);
@@ -162,6 +168,8 @@ void relay_write(struct relay_req *q)
 	uint64_t begin;
 	int r;
 
+	if (in->size >= LONG_REQUEST)
+		waiting_begin();
 	if (!i || !write_to_window(q, i, in)) {
 		begin = time_now_ns();
 		r = relay_exchange(q, &rep);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/waiting.h"
 #include "fs/inode.h"
 
 #define SHARDS	      16u
@@ -146,6 +147,19 @@ static struct inode *inode_create(struct inode_table *t, uint64_t nodeid)
 	return i;
 }
 
+void inode_io_lock(struct inode *i, bool exclusive)
+{
+	int r = exclusive ? pthread_rwlock_trywrlock(&i->io) : pthread_rwlock_tryrdlock(&i->io);
+
+	if (r == 0)
+		return;
+	waiting_begin();
+	if (exclusive)
+		(void)pthread_rwlock_wrlock(&i->io);
+	else
+		(void)pthread_rwlock_rdlock(&i->io);
+}
+
 struct inode *inode_opened(struct inode_table *t, uint64_t nodeid)
 {
 	struct inode_shard *s = shard_of(t, nodeid);
@@ -262,7 +276,7 @@ void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
 	i->size_wanted = false;
 	(void)pthread_mutex_unlock(&i->lock);
 	if (shrunk && i->dax) {
-		(void)pthread_rwlock_wrlock(&i->io);
+		inode_io_lock(i, true);
 		dax_drop(i->dax, FOFF(align_down(size, PAGE_4K)));
 		(void)pthread_rwlock_unlock(&i->io);
 	}

@@ -58,7 +58,7 @@ static int exchange_truncating(struct relay_req *q, struct relay_rep *rep)
 
 	if (!i)
 		return relay_exchange(q, rep);
-	(void)pthread_rwlock_wrlock(&i->io);
+	inode_io_lock(i, true);
 	dax_drop(i->dax, FOFF(0));
 	r = relay_exchange(q, rep);
 	if (r == 0 && rep->error == 0)
@@ -117,7 +117,7 @@ void relay_create(struct relay_req *q)
 		if (i) {
 			opened(q->r, i, &entry.attr);
 			/* Another may have made it before, and O_TRUNC emptied it: drop follows. */
-			(void)pthread_rwlock_wrlock(&i->io);
+			inode_io_lock(i, true);
 			dax_drop(i->dax, FOFF(align_down(entry.attr.size, PAGE_4K)));
 			(void)pthread_rwlock_unlock(&i->io);
 			inode_learn_size(i, entry.attr.size, asked);

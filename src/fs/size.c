@@ -168,7 +168,7 @@ void relay_setattr(struct relay_req *q)
 		i->privs_gone = false;
 	(void)pthread_mutex_unlock(&i->lock);
 	if (in->valid & FATTR_SIZE) {
-		(void)pthread_rwlock_wrlock(&i->io);
+		inode_io_lock(i, true);
 		r = exchange_exclusive(q, i, in->size, &rep);
 		if (r == 0 && !rep.error)
 			inode_size_changed(i, in->size);
@@ -191,7 +191,7 @@ static void relay_exclusive(struct relay_req *q, uint64_t nodeid, uint64_t from)
 		(void)relay_forward(q, NULL);
 		return;
 	}
-	(void)pthread_rwlock_wrlock(&i->io);
+	inode_io_lock(i, true);
 	r = exchange_exclusive(q, i, from, &rep);
 	inode_size_unknown(i);
 	(void)pthread_rwlock_unlock(&i->io);

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "base/waiting.h"
 #include "virtio/virtq.h"
 
 #define SPIN_MIN_NS	 4000u
@@ -302,8 +303,10 @@ static int virtq_wait_space_locked(struct virtq *q, unsigned int need)
 	while (!q->broken && q->num_free < need) {
 		q->sleepers++;
 		virtq_reap_locked(q);
-		if (!q->broken && q->num_free < need)
+		if (!q->broken && q->num_free < need) {
+			waiting_begin();
 			(void)pthread_cond_wait(&q->space, &q->lock);
+		}
 		q->sleepers--;
 	}
 	return q->broken;
@@ -390,6 +393,7 @@ static void virtq_sleep(struct virtq *q, struct virtq_req *req)
 {
 	uint64_t waited = 0;
 
+	waiting_begin();
 	while (!event_wait(&req->done, PEER_CHECK_NS)) {
 		if (q->t->ops->failed(q->t) < 0)
 			virtq_break(q, q->t->ops->failed(q->t));
