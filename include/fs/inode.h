@@ -34,6 +34,7 @@ struct inode {
 	uint64_t size; /* bytes; meaningless unless size_known */
 	bool size_known;
 	bool size_wanted; /* ask for the size before the next access */
+	uint64_t end_until; /* until then a READ at size may be told that this is the end, in ns */
 	uint64_t epoch;	  /* of the last change of size that we made ourselves */
 	bool touched;	  /* written through the window since the host's mtime was last set */
 	bool privs_gone;  /* the host has dropped setuid, setgid and capabilities by a write */
@@ -90,3 +91,10 @@ void inode_size_grown(struct inode *i, uint64_t end);
 
 /* inode_size_unknown() - ask before the next access. */
 void inode_size_unknown(struct inode *i);
+
+/*
+ * inode_trust_end() - the host has just told, by a short READ, that the file ends at @end: for the
+ * next @ns, and as long as the size is not changed from here, inode_at_end() may repeat it once.
+ */
+void inode_trust_end(struct inode *i, uint64_t end, uint64_t ns);
+bool inode_at_end(struct inode *i, uint64_t off);

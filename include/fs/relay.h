@@ -9,6 +9,7 @@
 
 #include "dax/dax.h"
 #include "fs/client.h"
+#include "fs/cost.h"
 #include "fs/inode.h"
 #include "wire/fuse_init.h"
 #include "wire/fuse_req.h"
@@ -17,7 +18,7 @@
  * A request that the kernel sends is read into a worker's slot and forwarded from there without
  * being changed, unless this layer knows better:
  *
- *  READ, WRITE            through the window, when they lie inside the file
+ *  READ, WRITE            through the window, when they lie inside the file and it is cheaper
  *  INIT                   answered by us, after the host was asked (wire/fuse_init.h)
  *  OPEN, CREATE, RELEASE  forwarded, and the inode table follows
  *  SETATTR, O_TRUNC, FALLOCATE, COPY_FILE_RANGE  forwarded while nothing of the file is mapped that
@@ -36,6 +37,7 @@ struct relay {
 	/* Set by INIT. */
 	struct fuse_init_result agreed;
 	bool direct_io; /* files served from the window are opened with FOPEN_DIRECT_IO */
+	struct cost cost;
 	_Atomic int init_state; /* 0 not yet, 1 done, or the negative errno of its failure */
 };
 

@@ -12,6 +12,12 @@
 /* Copying this much takes its time: somebody else is to look for requests meanwhile. */
 #define LONG_REQUEST (64 * KIB)
 
+/*
+ * A program that reads a file to its end asks once more behind a short read. That short read was the
+ * host's word on where the file ends; so soon afterwards it is repeated without asking, once.
+ */
+#define END_TRUST_NS (2 * NSEC_PER_MS)
+
 /* What is known of a file when an access to it begins. */
 struct known {
 	bool size;	 /* the size is known */
@@ -57,6 +63,7 @@ static void learn_from_read(struct inode *i, const struct fuse_read_in *in, size
 		return;
 	if (got && got < in->size) {
 		inode_learn_size(i, end, asked);
+		inode_trust_end(i, end, END_TRUST_NS);
 	} else if (!got && k.size && in->offset < k.limit) {
 		/* The end is somewhere before: until we know where, nothing is touched there. */
 		inode_size_unknown(i);
@@ -68,7 +75,60 @@ static void learn_from_read(struct inode *i, const struct fuse_read_in *in, size
 	}
 }
 
-static bool read_from_window(struct relay_req *q, struct inode *i, const struct fuse_read_in *in)
+/* A request on one of the two ways. */
+struct trip {
+	enum cost_op op;
+	uint32_t size;
+	bool both;	   /* either way is open: what it costs can be compared */
+	enum cost_way way; /* that was chosen */
+	bool sample;	   /* its cost is wanted */
+	uint64_t begin;	   /* in ns; 0 when not wanted */
+};
+
+/* May an access use the window, and is that the cheaper way? */
+static bool trip_by_window(struct relay_req *q, struct inode *i, struct trip *t, uint64_t off,
+			   uint64_t limit)
+{
+	if (!i->use_dax || !t->size || !range_ok(off, t->size, limit) ||
+	    t->size > q->r->wish.max_write)
+		return false;
+	t->both = true;
+	t->way = cost_choose(&q->r->cost, t->op, t->size, &t->sample);
+	t->begin = t->sample ? time_now_ns() : 0;
+	return t->way == COST_WINDOW;
+}
+
+static void trip_ended(struct relay_req *q, const struct trip *t, enum cost_way way)
+{
+	uint64_t ns;
+
+	if (!t->begin)
+		return;
+	ns = time_now_ns() - t->begin;
+	if (t->sample)
+		cost_sample(&q->r->cost, t->op, t->size, way, ns);
+	/* It was not our choice: mappings are made to spare such requests. */
+	if (way == COST_VIRTQUEUE && t->way == COST_WINDOW)
+		dax_missed(q->r->dax, ns);
+}
+
+/* The exchange with the host, of a request that does not use the window. */
+static int trip_by_host(struct relay_req *q, const struct inode *i, struct trip *t,
+			struct relay_rep *rep)
+{
+	int r;
+
+	t->begin = i ? time_now_ns() : 0;
+	/* What misses the window tells the cost of the other way, too. */
+	t->sample = t->both && (t->way == COST_WINDOW || t->sample);
+	r = relay_exchange(q, rep);
+	if (r == 0)
+		trip_ended(q, t, COST_VIRTQUEUE);
+	return r;
+}
+
+static bool read_from_window(struct relay_req *q, struct inode *i, const struct fuse_read_in *in,
+			     struct trip *t)
 {
 	struct known k;
 	int r = -EAGAIN;
@@ -76,30 +136,35 @@ static bool read_from_window(struct relay_req *q, struct inode *i, const struct 
 	renew_size(q->r, i);
 	inode_io_lock(i, false);
 	k = inode_known(i);
-	if (i->use_dax && in->size && range_ok(in->offset, in->size, k.limit) && in->size <= q->r->wish.max_write)
+	if (trip_by_window(q, i, t, in->offset, k.limit))
 		r = dax_read(i->dax, FOFF(in->offset), relay_payload(q), in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
-	if (r == 0)
-		relay_answer(q, 0, in->size);
-	return r == 0;
+	if (r < 0)
+		return false;
+	trip_ended(q, t, COST_WINDOW);
+	relay_answer(q, 0, in->size);
+	return true;
 }
 
 void relay_read(struct relay_req *q)
 {
 	const struct fuse_read_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
-	uint64_t asked, begin;
+	struct trip t = { .op = COST_READ, .size = in->size };
 	struct relay_rep rep;
+	uint64_t asked;
 	int r;
 
+	if (i && i->use_dax && inode_at_end(i, in->offset)) {
+		relay_answer(q, 0, 0);
+		inode_put(q->r->inodes, i);
+		return;
+	}
 	if (in->size >= LONG_REQUEST)
 		waiting_begin();
-	if (!i || !read_from_window(q, i, in)) {
+	if (!i || !read_from_window(q, i, in, &t)) {
 		asked = inode_epoch();
-		begin = time_now_ns();
-		r = relay_exchange(q, &rep);
-		if (i && r == 0)
-			dax_missed(q->r->dax, time_now_ns() - begin);
+		r = trip_by_host(q, i, &t, &rep);
 		relay_finish(q, r);
 		if (r == 0 && !rep.error) {
 			counter_add(COUNTER_virtqueue_read_bytes, rep.len);
@@ -115,7 +180,8 @@ void relay_read(struct relay_req *q)
  * attributes goes to the host, which drops setuid, setgid and capabilities; mtime follows by
  * relay_settle_times().
  */
-static bool write_to_window(struct relay_req *q, struct inode *i, const struct fuse_write_in *in)
+static bool write_to_window(struct relay_req *q, struct inode *i, const struct fuse_write_in *in,
+			    struct trip *t)
 {
 	struct known k;
 	int r = -EAGAIN;
@@ -123,11 +189,12 @@ static bool write_to_window(struct relay_req *q, struct inode *i, const struct f
 	renew_size(q->r, i);
 	inode_io_lock(i, false);
 	k = inode_known(i);
-	if (i->use_dax && in->size && k.privs_gone && range_ok(in->offset, in->size, k.limit))
+	if (k.privs_gone && trip_by_window(q, i, t, in->offset, k.limit))
 		r = dax_write(i->dax, FOFF(in->offset), q->p.rest, in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
 		return false;
+	trip_ended(q, t, COST_WINDOW);
 
 	(void)pthread_mutex_lock(&i->lock);
 	i->touched = true;
@@ -164,17 +231,14 @@ void relay_write(struct relay_req *q)
 {
 	const struct fuse_write_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
+	struct trip t = { .op = COST_WRITE, .size = in->size };
 	struct relay_rep rep;
-	uint64_t begin;
 	int r;
 
 	if (in->size >= LONG_REQUEST)
 		waiting_begin();
-	if (!i || !write_to_window(q, i, in)) {
-		begin = time_now_ns();
-		r = relay_exchange(q, &rep);
-		if (i && r == 0)
-			dax_missed(q->r->dax, time_now_ns() - begin);
+	if (!i || !write_to_window(q, i, in, &t)) {
+		r = trip_by_host(q, i, &t, &rep);
 		if (r == 0)
 			written_by_host(q, i, in, &rep);
 		relay_finish(q, r);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/time.h"
 #include "base/waiting.h"
 #include "fs/inode.h"
 
@@ -274,6 +275,7 @@ void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
 	i->size = size;
 	i->size_known = true;
 	i->size_wanted = false;
+	i->end_until = 0;
 	(void)pthread_mutex_unlock(&i->lock);
 	if (shrunk && i->dax) {
 		inode_io_lock(i, true);
@@ -288,6 +290,7 @@ void inode_size_changed(struct inode *i, uint64_t size)
 	i->size = size;
 	i->size_known = true;
 	i->size_wanted = false;
+	i->end_until = 0;
 	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
 }
 
@@ -297,6 +300,7 @@ void inode_size_grown(struct inode *i, uint64_t end)
 	if (!i->size_known || end <= i->size)
 		return;
 	i->size = end;
+	i->end_until = 0;
 	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
 }
 
@@ -305,5 +309,26 @@ void inode_size_unknown(struct inode *i)
 	scoped_lock(&i->lock);
 	i->size_known = false;
 	i->size_wanted = true;
+	i->end_until = 0;
 	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
+}
+
+void inode_trust_end(struct inode *i, uint64_t end, uint64_t ns)
+{
+	scoped_lock(&i->lock);
+	/* Somebody may have moved the end since the host told. */
+	if (i->size_known && i->size == end)
+		i->end_until = time_now_ns() + ns;
+}
+
+bool inode_at_end(struct inode *i, uint64_t off)
+{
+	uint64_t until;
+
+	scoped_lock(&i->lock);
+	if (!i->end_until || off != i->size)
+		return false;
+	until = i->end_until;
+	i->end_until = 0;
+	return time_now_ns() < until;
 }
