@@ -31,6 +31,10 @@ struct client_slot {
 	struct dma_seg *segs; /* room for the description of both buffers */
 	unsigned int max_segs;
 	struct client_slot *next; /* in the pool */
+
+	struct client *client;
+	const _Atomic bool *interrupted; /* set when who asked got a signal; may be NULL */
+	struct client_slot *successor;	 /* while it is being given up */
 };
 
 struct client {
@@ -39,6 +43,9 @@ struct client {
 	pthread_mutex_t lock; /* guards the pool; nothing is taken under it */
 	pthread_cond_t freed;
 	struct client_slot *pool;
+	struct client_slot *spare; /* as large as those of the workers */
+	struct client_slot *late;  /* given up, and not yet answered */
+	_Atomic bool any_late;	   /* a hint for those who do not hold the lock */
 
 	/*
 	 * A virtual machine's monitor does not tell the guest that the host's daemon is gone. So when
@@ -51,7 +58,7 @@ struct client {
 
 #define CLIENT_HIPRIO (-1) /* as a queue number: the high-priority queue */
 
-/* client_arena_size() - bytes of arena that @nslots slots of these capacities and the pool take. */
+/* client_arena_size() - bytes of arena that @nslots slots of these capacities, spares and pool take. */
 size_t client_arena_size(unsigned int nslots, size_t req_cap, size_t rep_cap);
 
 /* client_create() - 0 or -ENOMEM. @dev is used until client_destroy(). */
@@ -63,12 +70,22 @@ int client_slot_create(struct client *c, size_t req_cap, size_t rep_cap, struct 
 void client_slot_destroy(struct client_slot *s);
 
 /*
+ * client_add_spares() - make spare slots. While there is one, a request of the kernel whose asker was
+ * killed, and which changes no data, is given up: see client_exchange(). 0 or -ENOMEM.
+ */
+int client_add_spares(struct client *c, size_t req_cap, size_t rep_cap);
+
+/*
  * client_exchange() - send the @req_len bytes in slot->req over request queue @queue (or
  * CLIENT_HIPRIO) and wait for the reply, of at most @rep_len bytes, in slot->rep. @rep_len 0: the
  * opcode has no reply.
  * Returns the length of the reply, whose header is checked: length, unique, error within -4095..0,
  * nothing behind an error. Or a negative errno when there was no such reply: the device is broken or
  * gone (and has been declared so), or -E2BIG when the request does not fit on the queue.
+ *
+ * When *slot->interrupted is set (by any thread) and the thread whose id stands in the request's header
+ * is being killed, it may return -EINTR instead: then the device still uses the slot, and the caller
+ * goes on with the one that client_abandon() gives for it.
  */
 int client_exchange(struct client *c, struct client_slot *slot, int queue, size_t req_len,
 		    size_t rep_len);
@@ -84,7 +101,19 @@ int client_getattr(struct client *c, uint64_t nodeid, struct fuse_attr *ret);
 /* client_touch() - set mtime to now, which moves ctime too. */
 int client_touch(struct client *c, uint64_t nodeid);
 int client_forget(struct client *c, uint64_t nodeid, uint64_t nlookup);
+int client_release(struct client *c, uint64_t nodeid, uint64_t fh, bool dir);
+/* client_unlock() - take back what SETLKW with @lk has got. */
+int client_unlock(struct client *c, uint64_t nodeid, const struct fuse_lk_in *lk);
 int client_destroy_session(struct client *c);
+
+/* client_abandon() - leave a slot to the client until its answer comes; a slot in its stead. */
+struct client_slot *client_abandon(struct client_slot *s);
+
+/*
+ * client_collect_late() - see to answers that came after all; when c->any_late. What they brought is given
+ * back to the host. Not in the middle of an exchange.
+ */
+void client_collect_late(struct client *c);
 
 /* SETUPMAPPING and REMOVEMAPPING; ctx is the client. */
 extern const struct dax_remote_ops client_dax_ops;

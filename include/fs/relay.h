@@ -26,6 +26,8 @@
  *  FORGET, INTERRUPT      to the high-priority queue
  *  the replies of LOOKUP, GETATTR, STATX...  pass, and their sizes are remembered
  */
+struct relay_worker;
+
 struct relay {
 	/* Constants while workers run. */
 	struct client *client;
@@ -33,6 +35,8 @@ struct relay {
 	bool dax_inode;	 /* dax=inode: only files to which the host gives FUSE_ATTR_DAX */
 	struct inode_table *inodes;
 	struct fuse_init_wish wish;
+	struct relay_worker **workers;
+	unsigned int num_workers;
 
 	/* Set by INIT. */
 	struct fuse_init_result agreed;
@@ -45,7 +49,11 @@ struct relay_worker {
 	struct relay *relay;
 	int fd; /* the clone of the channel that the request came from */
 	int queue;
-	struct client_slot *slot;
+	struct client_slot *slot; /* another one after a request was given up */
+
+	/* The request that it serves, or 0, and whether who asked got a signal meanwhile. */
+	_Atomic uint64_t unique;
+	_Atomic bool interrupted;
 };
 
 /* What a slot for relay workers needs, in bytes, for data of @max_write. */

@@ -36,6 +36,13 @@ struct virtq_req {
 	struct iova table_iova;
 	unsigned int table_max;
 
+	/*
+	 * Asked now and then, without locks, while virtq_wait() sleeps: true, and nobody waits any
+	 * more. May be NULL.
+	 */
+	bool (*give_up)(void *arg);
+	void *give_up_arg;
+
 	/* Private to the queue. */
 	struct event done;
 	bool sleeping;
@@ -96,7 +103,8 @@ int virtq_submit(struct virtq *q, struct virtq_req *req, const struct dma_seg *o
 
 /*
  * virtq_wait() - wait for a submitted request. Returns 0 and in *ret_len the bytes that the device
- * wrote (at most what was offered), or the queue's error.
+ * wrote (at most what was offered), or the queue's error; -EINTR when it was given up: request and
+ * buffers then stay the queue's until @req->done is set.
  */
 int virtq_wait(struct virtq *q, struct virtq_req *req, uint32_t *ret_len);
 

@@ -87,6 +87,7 @@ struct workers {
 	/* How long a run of requests that were there at once must be; also read without the lock. */
 	_Atomic unsigned int backlog;
 
+	struct relay_worker **list; /* of the relay */
 	struct worker worker[];
 };
 
@@ -305,8 +306,10 @@ static int worker_start(struct workers *all, struct relay *relay, int fd, size_t
 	struct worker *w = &all->worker[all->n];
 	int r;
 
-	*w = (struct worker){ .all = all, .state = WORKER_AWAY };
-	w->rw = (struct relay_worker){ .relay = relay, .queue = (int)all->n };
+	w->all = all;
+	w->state = WORKER_AWAY;
+	w->rw.relay = relay;
+	w->rw.queue = (int)all->n;
 	(void)pthread_cond_init(&w->wake, NULL);
 	w->fd_wait = chan_clone(fd, false);
 	w->fd_look = chan_clone(fd, true);
@@ -332,14 +335,22 @@ int workers_start(struct relay *relay, int fd, int wake, unsigned int n, size_t 
 {
 	struct workers *all = calloc(1, sizeof(*all) + n * sizeof(all->worker[0]));
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	int r = all ? 0 : -ENOMEM;
+	int r;
 
-	if (r < 0)
-		return r;
+	if (!all)
+		return -ENOMEM;
+	all->list = calloc(n, sizeof(struct relay_worker *));
+	r = all->list ? 0 : -ENOMEM;
+	for (unsigned int i = 0; r == 0 && i < n; i++)
+		all->list[i] = &all->worker[i].rw;
+	relay->workers = all->list;
+	relay->num_workers = r == 0 ? n : 0;
 	all->wake = wake;
 	all->most = cpus > 1 ? (unsigned int)cpus : 1;
 	all->backlog = BACKLOG_MIN;
 	(void)pthread_mutex_init(&all->lock, NULL);
+	if (r == 0)
+		r = client_add_spares(relay->client, slot_cap, slot_cap);
 	while (r == 0 && all->n < n)
 		r = worker_start(all, relay, fd, slot_cap);
 	if (r < 0) {
@@ -377,5 +388,6 @@ void workers_stop(struct workers *w)
 		worker_free(&w->worker[i]);
 	}
 	(void)pthread_mutex_destroy(&w->lock);
+	free(w->list);
 	free(w);
 }

@@ -9,7 +9,8 @@
 #include "base/waiting.h"
 #include "client_priv.h"
 
-#define POOL_SLOTS 6u
+#define POOL_SLOTS  6u
+#define SPARE_SLOTS 2u
 
 static size_t slot_bytes(size_t req_cap, size_t rep_cap)
 {
@@ -21,7 +22,7 @@ static size_t slot_bytes(size_t req_cap, size_t rep_cap)
 
 size_t client_arena_size(unsigned int nslots, size_t req_cap, size_t rep_cap)
 {
-	return nslots * slot_bytes(req_cap, rep_cap) +
+	return (nslots + SPARE_SLOTS) * slot_bytes(req_cap, rep_cap) +
 	       (POOL_SLOTS + 1) * slot_bytes(CLIENT_OWN_CAP, CLIENT_OWN_CAP);
 }
 
@@ -42,6 +43,8 @@ int client_slot_create(struct client *c, size_t req_cap, size_t rep_cap, struct 
 		client_slot_destroy(s);
 		return -ENOMEM;
 	}
+	s->client = c;
+	s->vreq.give_up_arg = s;
 	s->req_cap = req_cap;
 	s->rep_cap = rep_cap;
 	s->max_segs = max;
@@ -67,6 +70,31 @@ void client_slot_destroy(struct client_slot *s)
 		return;
 	free(s->segs);
 	free(s);
+}
+
+int client_add_spares(struct client *c, size_t req_cap, size_t rep_cap)
+{
+	for (unsigned int i = 0; i < SPARE_SLOTS; i++) {
+		struct client_slot *s;
+		int r = client_slot_create(c, req_cap, rep_cap, &s);
+
+		if (r < 0)
+			return r;
+		scoped_lock(&c->lock);
+		s->next = c->spare;
+		c->spare = s;
+	}
+	return 0;
+}
+
+static void slots_destroy(struct client_slot *list)
+{
+	while (list) {
+		struct client_slot *s = list;
+
+		list = s->next;
+		client_slot_destroy(s);
+	}
 }
 
 int client_create(struct fs_dev *dev, struct client **ret)
@@ -105,12 +133,9 @@ void client_destroy(struct client *c)
 		return;
 	client_unwatch(c);
 	client_slot_destroy(c->probe);
-	while (c->pool) {
-		struct client_slot *s = c->pool;
-
-		c->pool = s->next;
-		client_slot_destroy(s);
-	}
+	slots_destroy(c->pool);
+	slots_destroy(c->spare);
+	slots_destroy(c->late);
 	(void)pthread_mutex_destroy(&c->lock);
 	(void)pthread_cond_destroy(&c->freed);
 	free(c);
@@ -138,8 +163,8 @@ void client_pool_put(struct client *c, struct client_slot *s)
 	(void)pthread_cond_signal(&c->freed);
 }
 
-/* Is it a reply to that request? What the host writes is copied once and only the copy is used. */
-static int client_check_reply(struct client_slot *slot, uint64_t unique, uint32_t used)
+/* What the host writes is copied once and only the copy is used. */
+int client_check_reply(const struct client_slot *slot, uint64_t unique, uint32_t used)
 {
 	struct fuse_out_header out;
 
@@ -169,10 +194,14 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 	if (n_out < 0 || n_in < 0)
 		return -E2BIG;
 	counter_add(COUNTER_virtqueue_requests, 1);
+	slot->vreq.give_up = unique & OWN_UNIQUE ? NULL : client_give_up;
 	r = virtq_submit(q, &slot->vreq, slot->segs, (unsigned int)n_out, slot->segs + n_out,
 			 (unsigned int)n_in);
 	if (r == 0)
 		r = virtq_wait(q, &slot->vreq, &used);
+	if (r == -EINTR)
+		return r;
+	client_keep_successor(slot);
 	if (r == 0 && rep_len) {
 		r = client_check_reply(slot, unique, used);
 		if (r < 0)

@@ -2,12 +2,10 @@
 // The daemon's own requests to the host.
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "client_priv.h"
-
-/* Kernel numbers never have the top bit (fs/fuse: they count from 0 in steps of 2). */
-#define OWN_UNIQUE (UINT64_C(1) << 63)
 
 struct own_call {
 	uint32_t opcode;
@@ -115,6 +113,30 @@ int client_forget(struct client *c, uint64_t nodeid, uint64_t nlookup)
 					       .arg = &in,
 					       .arg_len = sizeof(in),
 					       .no_reply = true });
+}
+
+int client_release(struct client *c, uint64_t nodeid, uint64_t fh, bool dir)
+{
+	struct fuse_release_in in = { .fh = fh };
+	int r = own_call(c, &(struct own_call){ .opcode = dir ? FUSE_RELEASEDIR : FUSE_RELEASE,
+						.nodeid = nodeid,
+						.arg = &in,
+						.arg_len = sizeof(in) });
+
+	return MIN(r, 0);
+}
+
+int client_unlock(struct client *c, uint64_t nodeid, const struct fuse_lk_in *lk)
+{
+	struct fuse_lk_in in = *lk;
+	int r;
+
+	in.lk.type = F_UNLCK;
+	r = own_call(c, &(struct own_call){ .opcode = FUSE_SETLK,
+					    .nodeid = nodeid,
+					    .arg = &in,
+					    .arg_len = sizeof(in) });
+	return MIN(r, 0);
 }
 
 int client_destroy_session(struct client *c)

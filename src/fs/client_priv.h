@@ -6,9 +6,21 @@
 
 #define CLIENT_OWN_CAP 4096u /* bytes of request and of reply of our own requests */
 
+/* Kernel numbers never have the top bit (fs/fuse: they count from 0 in steps of 2). */
+#define OWN_UNIQUE (UINT64_C(1) << 63)
+
 /* A slot of the pool; waits for one. */
 struct client_slot *client_pool_get(struct client *c);
 void client_pool_put(struct client *c, struct client_slot *s);
+
+/* Is it a reply to that request? Its length, or -EIO. */
+int client_check_reply(const struct client_slot *slot, uint64_t unique, uint32_t used);
+
+/* virtq_req.give_up: the slot is @arg. When true, it has a successor. */
+bool client_give_up(void *arg);
+
+/* client_keep_successor() - the answer has come after all. */
+void client_keep_successor(struct client_slot *s);
 
 /* client_watch() - have the host probed when a request waits too long; client.h. */
 void client_watch(struct client *c);

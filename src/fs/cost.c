@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
 // Which of the two ways to the host's page cache is cheaper for a request.
 
-#include "base/num.h"
 #include "fs/cost.h"
+#include "base/num.h"
 
-#define SAMPLE_EVERY 16u  /* requests of the way that is taken */
-#define FIRST	     4u	  /* samples of which the lowest counts: others may have met a mapping */
-#define TRY_FIRST    8u	  /* one request of so many tries the virtqueue while its cost is not known */
+#define SAMPLE_EVERY 16u /* requests of the way that is taken */
+#define FIRST	     4u	 /* samples of which the lowest counts: others may have met a mapping */
+#define TRY_FIRST    8u /* one request of so many tries the virtqueue while its cost is not known */
 #define TRY_EVERY    256u /* one tries the other way, later */
 #define MEAN_OF	     8u	  /* samples that a mean remembers, about */
 #define OUTLIER	     4u	  /* a sample counts as at most so many means */
 
 /* The other way must be cheaper by a tenth, or requests would go to and fro. */
-#define MUCH_CHEAPER(a, b) ((uint64_t)(a) * 10 < (uint64_t)(b) * 9)
+#define MUCH_CHEAPER(a, b) ((uint64_t)(a)*10 < (uint64_t)(b)*9)
 
 static struct cost_class *cost_class(struct cost *c, enum cost_op op, uint32_t size)
 {

@@ -46,6 +46,8 @@ int relay_exchange(struct relay_req *q, struct relay_rep *ret)
 	const struct fuse_out_header *h = rep_header(q);
 	int r = client_exchange(q->r->client, q->w->slot, q->w->queue, q->len, q->rep_cap);
 
+	if (r == -EINTR)
+		q->w->slot = client_abandon(q->w->slot);
 	if (r < 0)
 		return r;
 	/* The length that was checked is kept: the host can still write to the header. */
@@ -86,7 +88,7 @@ static void relay_init(struct relay_req *q)
 	struct relay *r = q->r;
 	struct fuse_init_in to_host;
 	struct fuse_init_out host = { 0 }, to_kernel;
-	const void *arg = q->h + 1;
+	const void *arg = q->w->slot->req + sizeof(*q->h);
 	size_t arg_len = q->len - sizeof(*q->h), out_len;
 	int e;
 
@@ -114,6 +116,22 @@ static void relay_hiprio(struct relay_req *q)
 	(void)client_exchange(q->r->client, q->w->slot, CLIENT_HIPRIO, q->len, 0);
 }
 
+/* Somebody who waits got a signal: if it is a deadly one, need not wait any more. */
+static void relay_interrupt(struct relay_req *q)
+{
+	const struct fuse_interrupt_in *in = q->p.arg;
+	struct relay *r = q->r;
+
+	for (unsigned int i = 0; i < r->num_workers; i++) {
+		struct relay_worker *w = r->workers[i];
+
+		/* When it has just taken another request, that one's asker will not be found killed. */
+		if (atomic_load(&w->unique) == in->unique)
+			atomic_store(&w->interrupted, true);
+	}
+	relay_hiprio(q);
+}
+
 static void relay_forget(struct relay_req *q)
 {
 	const struct fuse_batch_forget_in *in = q->p.arg;
@@ -134,7 +152,7 @@ static const relay_fn relay_fns[FUSE_OP_MAX] = {
 	[FUSE_INIT] = relay_init,
 	[FUSE_FORGET] = relay_forget,
 	[FUSE_BATCH_FORGET] = relay_forget,
-	[FUSE_INTERRUPT] = relay_hiprio,
+	[FUSE_INTERRUPT] = relay_interrupt,
 	[FUSE_READ] = relay_read,
 	[FUSE_WRITE] = relay_write,
 	[FUSE_OPEN] = relay_open,
@@ -159,11 +177,15 @@ void relay_handle(struct relay_worker *w, size_t len)
 	struct relay_req q = {
 		.w = w,
 		.r = w->relay,
-		.h = (const struct fuse_in_header *)(const void *)w->slot->req,
 		.len = len,
 	};
 	relay_fn fn = NULL;
 
+	memcpy(&q.header, w->slot->req, sizeof(q.header));
+	q.h = &q.header;
+	w->slot->interrupted = &w->interrupted;
+	atomic_store_explicit(&w->interrupted, false, memory_order_relaxed);
+	atomic_store(&w->unique, q.header.unique);
 	counter_add(COUNTER_kernel_requests, 1);
 	q.parsed = fuse_req_parse(w->slot->req, len, len, &q.p) == 0;
 	if (q.parsed) {
@@ -177,4 +199,7 @@ void relay_handle(struct relay_worker *w, size_t len)
 		fn(&q);
 	else
 		(void)relay_forward(&q, NULL);
+	atomic_store_explicit(&w->unique, 0, memory_order_relaxed);
+	if (atomic_load_explicit(&w->relay->client->any_late, memory_order_relaxed))
+		client_collect_late(w->relay->client);
 }

@@ -8,7 +8,8 @@
 struct relay_req {
 	struct relay_worker *w;
 	struct relay *r;
-	const struct fuse_in_header *h;
+	struct fuse_in_header header;	 /* a copy: the slot may be given up meanwhile */
+	const struct fuse_in_header *h;	 /* the copy */
 	size_t len;	     /* of the request */
 	size_t rep_cap;	     /* what the reply may have */
 	size_t rep_len;	     /* of the host's reply, once it is there */

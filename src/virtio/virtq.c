@@ -388,8 +388,8 @@ bool virtq_done(struct virtq *q, struct virtq_req *req)
 	return event_is_set(&req->done);
 }
 
-/* A lost peer sends no interrupt, so it is looked for while we wait. */
-static void virtq_sleep(struct virtq *q, struct virtq_req *req)
+/* A lost peer sends no interrupt, so it is looked for while we wait. False when it was given up. */
+static bool virtq_sleep(struct virtq *q, struct virtq_req *req)
 {
 	uint64_t waited = 0;
 
@@ -397,10 +397,24 @@ static void virtq_sleep(struct virtq *q, struct virtq_req *req)
 	while (!event_wait(&req->done, PEER_CHECK_NS)) {
 		if (q->t->ops->failed(q->t) < 0)
 			virtq_break(q, q->t->ops->failed(q->t));
+		else if (req->give_up && req->give_up(req->give_up_arg))
+			return false;
 		waited += PEER_CHECK_NS;
 		if (q->on_stall && waited % STALL_NS == 0)
 			q->on_stall(q->on_stall_arg);
 	}
+	return true;
+}
+
+/* Nobody waits for @req any more; false when it has just been done. */
+static bool virtq_leave(struct virtq *q, struct virtq_req *req)
+{
+	scoped_lock(&q->lock);
+	if (event_is_set(&req->done))
+		return false;
+	req->sleeping = false;
+	q->sleepers--;
+	return true;
 }
 
 int virtq_wait(struct virtq *q, struct virtq_req *req, uint32_t *ret_len)
@@ -414,7 +428,8 @@ int virtq_wait(struct virtq *q, struct virtq_req *req, uint32_t *ret_len)
 		}
 		(void)pthread_mutex_unlock(&q->lock);
 		atomic_fetch_add_explicit(&q->n_sleeps, 1, memory_order_relaxed);
-		virtq_sleep(q, req);
+		if (!virtq_sleep(q, req) && virtq_leave(q, req))
+			return -EINTR;
 	}
 	if (req->status == 0)
 		*ret_len = req->used_len;

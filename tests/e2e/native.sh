@@ -179,6 +179,8 @@ ends()
 		# shellcheck disable=SC2086 # words
 		check "ends: ${by%% "$mnt"}" end_by $by
 	done
+	check "ends: killed while the host does nothing" kill_blocked
+	check "ends: a signal while the host does nothing" signal_blocked
 	check "ends: TERM while in use" term_in_use
 	check "ends: daemon in the background" background
 	check "ends: read-only mount" read_only_mount
@@ -191,6 +193,57 @@ same_data()
 {
 	"$host_fstest" --make "$share/data" 5M 7
 	timeout 20 "$host_fstest" --verify "$mnt/data" 5M 7
+}
+
+# killed_one NAME COMMAND... - a process that waits for the host can be killed
+killed_one()
+{
+	local name=$1
+	shift
+	spawn "$name" "$@"
+	sleep 0.5
+	running "$name"
+	signal KILL "$name"
+	[ "$(status_of "$name")" = 137 ]
+}
+
+# While the host does nothing; and later nothing is missing there, and nothing left over.
+kill_blocked()
+{
+	local handles nodes
+	start_fuse
+	timeout 20 "$host_fstest" --verify "$mnt/data" 5M 7
+	handles=$(host_stat handles) nodes=$(host_stat nodes)
+	signal STOP host
+	killed_one stat stat "$mnt/data"
+	killed_one cat cat "$mnt/data"
+	signal CONT host
+	timeout 20 "$host_fstest" --verify "$mnt/data" 5M 7
+	signal STOP host
+	killed_one list ls "$mnt"
+	killed_one other stat "$mnt/none"
+	signal CONT host
+	timeout 20 "$host_fstest" --verify "$mnt/data" 5M 7
+	stat "$mnt/data"
+	[ "$(host_stat handles)" = "$handles" ]
+	[ "$(host_stat nodes)" = "$nodes" ]
+	end_by umount "$mnt"
+}
+
+# A signal that a process survives does not fail its request.
+signal_blocked()
+{
+	start_fuse
+	signal STOP host
+	spawn verify "$host_fstest" --verify "$mnt/data" 5M 7
+	sleep 0.3
+	# STOP and CONT wake it, and it waits again
+	signal STOP verify
+	signal CONT verify
+	sleep 0.5
+	signal CONT host
+	[ "$(status_of verify)" = 0 ]
+	end_by umount "$mnt"
 }
 
 # Files that are open do not hold the daemon up for ever.
