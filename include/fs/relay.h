@@ -32,6 +32,7 @@ struct relay {
 	/* Constants while workers run. */
 	struct client *client;
 	struct dax *dax; /* NULL: no window, or dax=never */
+	bool by_cost;	 /* data that could use the window goes the cheaper way; else by the window */
 	bool dax_inode;	 /* dax=inode: only files to which the host gives FUSE_ATTR_DAX */
 	struct inode_table *inodes;
 	struct fuse_init_wish wish;

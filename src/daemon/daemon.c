@@ -120,6 +120,7 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 	if (!d->relay.inodes)
 		return -ENOMEM;
 	d->relay.wish.dax = d->relay.dax;
+	d->relay.by_cost = d->o->dax != DAX_ALWAYS;
 	d->relay.dax_inode = d->o->dax == DAX_INODE;
 	d->relay.wish.max_write = daemon_max_write(d);
 

@@ -54,7 +54,7 @@ const char *options_usage(void)
 	       "    --pci=ADDRESS           the PCI address of the device\n"
 	       "    --vhost-user=SOCKET     use a vhost-user back end on this machine, no VM\n"
 	       "    -o OPTION[,OPTION...]   mount options:\n"
-	       "        dax=always          fail when there is no window\n"
+	       "        dax=always          use the window for all data that can, and fail without one\n"
 	       "        dax=inode           use the window for files that the host marks so\n"
 	       "        dax=never           do not use the window\n"
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"

@@ -92,6 +92,8 @@ static bool trip_by_window(struct relay_req *q, struct inode *i, struct trip *t,
 	if (!i->use_dax || !t->size || !range_ok(off, t->size, limit) ||
 	    t->size > q->r->wish.max_write)
 		return false;
+	if (!q->r->by_cost)
+		return true;
 	t->both = true;
 	t->way = cost_choose(&q->r->cost, t->op, t->size, &t->sample);
 	t->begin = t->sample ? time_now_ns() : 0;

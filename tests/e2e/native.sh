@@ -369,10 +369,10 @@ run_configuration()
 	auto) with_mount auto "--cache=auto" "" cross_auto ;;
 	always) with_mount always "--cache=always" "" cross_auto ;;
 	never) with_mount never "--cache=none" "-o dax=never" cross_never ;;
-	small) with_mount small "--cache=none --window=64M" "" cross_small ;;
+	small) with_mount small "--cache=none --window=64M" "-o dax=always" cross_small ;;
 	few) with_mount few "--cache=auto --max-mappings=2" "" cross_few ;;
 	queues)
-		with_mount queues "--cache=auto --num-request-queues=4" "-o max_threads=3" \
+		with_mount queues "--cache=auto --num-request-queues=4" "-o dax=always,max_threads=3" \
 			cross_auto
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
