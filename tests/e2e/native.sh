@@ -7,9 +7,12 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/lib.sh"
 # shellcheck source=tests/e2e/cross.sh
 . "$here/cross.sh"
+# shellcheck source=tests/e2e/random.sh
+. "$here/random.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
-Configurations: none auto always never small few queues nowindow ends errors (default: all)."
+Configurations: none auto always never small few queues nowindow ends errors (default: all these);
+random (operations of several processes, VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The machine itself is the guest.
 guest()
@@ -324,6 +327,7 @@ run_configuration()
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
 	ends | errors) "$1" ;;
+	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac
 }
