@@ -23,6 +23,9 @@ off_t pick_offset(struct actor *a, const struct file *f)
 		off = size - (off_t)pick(a, 9000);
 		break;
 	case 1:
+		off = size + 100 - (off_t)pick(a, 500);
+		break;
+	case 3:
 		break;
 	case 2:
 		off = size ? off % size : 0;
