@@ -14,6 +14,7 @@ check_packages=(fuse3 procps python3 cppcheck clang-format shellcheck)
 # Where the builds go, outside of the repository.
 native_build=$lab_cache/native
 sanitize_build=$lab_cache/native-sanitize
+tsan_build=$lab_cache/native-tsan
 
 # ensure_packages PACKAGE... - apt is asked only for what is missing
 ensure_packages()

@@ -15,6 +15,7 @@
 	X(maps, "mappings", "SETUPMAPPING granted by the host")                                    \
 	X(map_refusals, "mappings", "SETUPMAPPING refused by the host")                            \
 	X(unmaps, "mappings", "mappings given back to the host")                                   \
+	X(unmap_failures, "mappings", "REMOVEMAPPING refused by the host")                         \
 	X(evictions, "mappings", "mappings given up to make room")                                 \
 	X(virtqueue_requests, "requests", "requests sent to the host")                             \
 	X(virtqueue_read_bytes, "bytes", "file data read over the virtqueue")                      \

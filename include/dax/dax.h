@@ -45,7 +45,11 @@ struct dax_remote_ops {
 	 */
 	int (*setup)(void *ctx, uint64_t nodeid, struct foff from, uint64_t len, struct woff to,
 		     bool writable);
-	/* Unmap @n ranges, each exactly what one setup() has mapped. 0 or a negative errno. */
+	/*
+	 * Unmap @n ranges, each exactly what one setup() has mapped. 0, or a negative errno: then some
+	 * of them may still be mapped, and each is asked for again. So a range where nothing is mapped
+	 * any more is no error.
+	 */
 	int (*remove)(void *ctx, const struct dax_range *ranges, unsigned int n);
 };
 
@@ -92,7 +96,10 @@ void dax_drop(struct dax_inode *di, struct foff from);
 /* dax_missed() - a request that could not be served from the window took @ns another way. */
 void dax_missed(struct dax *d, uint64_t ns);
 
-/* dax_settle() - wait until everything that was let go of is unmapped. For tests and the end. */
+/*
+ * dax_settle() - wait until everything that was let go of is unmapped, or the host has refused to
+ * unmap it once more. For tests and the end.
+ */
 void dax_settle(struct dax *d);
 
 struct dax_status {

@@ -15,6 +15,8 @@
  * - A partial removal removes the whole mapping and makes the rest of it again. Another processor
  *   of the guest that uses the rest at that moment meets a hole, so drivers should remove whole
  *   mappings; both the kernel and vfsdaxfuse do.
+ * - Removal of the whole window is what the end of a session does; what is there then is counted as
+ *   left by the guest.
  * - A mapping whose request was broken off is kept as one that may exist, and is removed (an error
  *   being no error) before its range is used again.
  */
@@ -24,6 +26,7 @@ struct shm_map_stats {
 	uint64_t live;	   /* mappings now */
 	uint64_t mapped;   /* made since the beginning */
 	uint64_t unmapped; /* removed since the beginning, shm_map_forget() included */
+	uint64_t left;	   /* of those, what was there when a session or connection ended */
 	uint64_t refused;  /* wanted but not made */
 };
 

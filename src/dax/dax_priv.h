@@ -121,6 +121,7 @@ struct dax {
 	struct extent *leaving;
 	unsigned int nleaving;
 	uint64_t leaving_bytes; /* of their blocks */
+	struct extent *stuck;	/* LEAVING, but the host could not unmap them; janitor.c */
 	uint64_t flush_begun; /* how many times the janitor has begun and ended to unmap */
 	uint64_t flush_ended;
 	bool want_leave; /* somebody waits for space or for the end of mappings */

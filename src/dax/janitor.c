@@ -14,10 +14,10 @@
 #include "pin.h"
 
 #define LEAVE_BATCH   64u
-#define LEAVE_ENOUGH  16u		   /* leaving extents that are worth a request by themselves */
+#define LEAVE_ENOUGH  16u /* leaving extents that are worth a request by themselves */
 #define LEAVE_WAIT_NS (20 * NSEC_PER_MS) /* fewer wait this long for company */
 
-#define EVICT_MAX 64u /* extents given up for one that is wanted */
+#define EVICT_MAX     64u /* extents given up for one that is wanted */
 
 void dax_leaving_add_locked(struct dax *d, struct extent *e)
 {
@@ -39,28 +39,56 @@ void dax_job_add_locked(struct dax *d, struct extent *e)
 	(void)pthread_cond_signal(&d->work);
 }
 
-static void unmap_batch(struct dax *d, struct extent *list)
+/* The first @n extents of @list; false: some may still be there. */
+static bool unmap_some(struct dax *d, const struct extent *list, unsigned int n)
 {
 	struct dax_range ranges[LEAVE_BATCH];
-	unsigned int n = 0;
+	const struct extent *e = list;
 	int r;
 
-	while (list) {
-		struct extent *e = list, *first = list;
+	for (unsigned int i = 0; i < n; i++, e = e->next)
+		ranges[i] = (struct dax_range){ .at = e->at, .len = e->len };
+	r = d->remote->remove(d->remote_ctx, ranges, n);
+	if (r < 0)
+		log_dbg("%u mappings could not be removed: error %d", n, -r);
+	counter_add(r < 0 ? COUNTER_unmap_failures : COUNTER_unmaps, n);
+	return r == 0;
+}
 
-		for (n = 0; e && n < LEAVE_BATCH; e = e->next)
-			ranges[n++] = (struct dax_range){ .at = e->at, .len = e->len };
-		r = d->remote->remove(d->remote_ctx, ranges, n);
-		if (r < 0)
-			log_dbg("%u mappings could not be removed: error %d", n, -r);
-		counter_add(COUNTER_unmaps, n);
-		list = e;
+/*
+ * What the host does not remove may be there or not, so its block is not used again before the host
+ * has removed it. The extent is stuck then, and tried again when others are unmapped.
+ */
+static void unmap_batch(struct dax *d, struct extent *list)
+{
+	while (list) {
+		struct extent *gone = NULL, *stuck = NULL, *e;
+		unsigned int n = 0;
+		bool all;
+
+		for (e = list; e && n < LEAVE_BATCH; e = e->next)
+			n++;
+		all = unmap_some(d, list, n);
+		for (; n; n--) {
+			struct extent **to;
+
+			e = list;
+			list = e->next;
+			/* Which one was it? Those that are gone are gone again. */
+			to = all || unmap_some(d, e, 1) ? &gone : &stuck;
+			e->next = *to;
+			*to = e;
+		}
 		scoped_lock(&d->lock);
-		while (first != list) {
-			e = first;
-			first = e->next;
+		while ((e = gone)) {
+			gone = e->next;
 			dax_space_put_locked(d, e);
 			free(e);
+		}
+		while ((e = stuck)) {
+			stuck = e->next;
+			e->next = d->stuck;
+			d->stuck = e;
 		}
 	}
 }
@@ -69,6 +97,7 @@ static void unmap_batch(struct dax *d, struct extent *list)
 static void flush_locked(struct dax *d)
 {
 	struct extent *list = steal_ptr(d->leaving);
+	struct extent *stuck = steal_ptr(d->stuck);
 	struct index_garbage *garbage = steal_ptr(d->garbage);
 
 	d->nleaving = d->ngarbage = 0;
@@ -79,6 +108,7 @@ static void flush_locked(struct dax *d)
 	pin_wait();
 	index_collect(garbage);
 	unmap_batch(d, list);
+	unmap_batch(d, stuck);
 	(void)pthread_mutex_lock(&d->lock);
 	d->flush_ended = d->flush_begun;
 	(void)pthread_cond_broadcast(&d->flushed);
@@ -192,11 +222,18 @@ int dax_janitor_start(struct dax *d)
 
 void dax_janitor_stop(struct dax *d)
 {
+	struct extent *e;
+
 	(void)pthread_mutex_lock(&d->lock);
 	d->stop = true;
 	(void)pthread_cond_signal(&d->work);
 	(void)pthread_mutex_unlock(&d->lock);
 	(void)pthread_join(d->janitor, NULL);
+	unmap_batch(d, steal_ptr(d->stuck));
+	while ((e = d->stuck)) {
+		d->stuck = e->next;
+		free(e);
+	}
 	(void)pthread_cond_destroy(&d->work);
 	(void)pthread_cond_destroy(&d->flushed);
 }
@@ -222,6 +259,8 @@ void dax_janitor_flush(struct dax *d)
 void dax_settle(struct dax *d)
 {
 	scoped_lock(&d->lock);
+	if (d->stuck)
+		wait_flushed_locked(d);
 	while (d->leaving || d->njobs || d->flush_ended != d->flush_begun)
 		wait_flushed_locked(d);
 }

@@ -113,11 +113,12 @@ void host_log_stats(struct host *h)
 		for (size_t j = from; j < at && j < sizeof(ops) && ops[j] != '='; j++)
 			ops[j] = (char)tolower((unsigned char)ops[j]);
 	}
-	log_info("stats: live_mappings=%llu map_total=%llu unmap_total=%llu map_refused=%llu "
-		 "read_bytes=%llu write_bytes=%llu requests=%llu nodes=%llu handles=%llu%s",
+	log_info("stats: live_mappings=%llu map_total=%llu unmap_total=%llu map_left=%llu "
+		 "map_refused=%llu read_bytes=%llu write_bytes=%llu requests=%llu nodes=%llu "
+		 "handles=%llu%s",
 		 (unsigned long long)m.live, (unsigned long long)m.mapped,
-		 (unsigned long long)m.unmapped, (unsigned long long)m.refused,
-		 (unsigned long long)s.read_bytes, (unsigned long long)s.write_bytes,
-		 (unsigned long long)s.requests, (unsigned long long)s.nodes,
-		 (unsigned long long)s.handles, ops);
+		 (unsigned long long)m.unmapped, (unsigned long long)m.left,
+		 (unsigned long long)m.refused, (unsigned long long)s.read_bytes,
+		 (unsigned long long)s.write_bytes, (unsigned long long)s.requests,
+		 (unsigned long long)s.nodes, (unsigned long long)s.handles, ops);
 }

@@ -29,7 +29,7 @@ struct shm_map {
 	unsigned int max;
 	pthread_mutex_t lock; /* guards the array; held while a request of @below waits */
 	unsigned int n;
-	_Atomic uint64_t live, mapped, unmapped, refused;
+	_Atomic uint64_t live, mapped, unmapped, left, refused;
 	struct shm_one *one; /* by woff, ascending; room for max + 2 */
 };
 
@@ -186,6 +186,9 @@ static int shm_map_unmap(struct mapper *m, struct woff woff, uint64_t len)
 	if (!shm_range_ok(s, woff.v, len))
 		return -EINVAL;
 	scoped_lock(&s->lock);
+	/* The end of a session (fuse_server_reset()), not something that a guest asks for. */
+	if (len == s->window)
+		count(&s->left, s->n);
 	return shm_clear_locked(s, woff.v, woff.v + len);
 }
 
@@ -232,6 +235,7 @@ void shm_map_forget(struct shm_map *s)
 	while (s->n) {
 		shm_erase_locked(s, s->n - 1);
 		count(&s->unmapped, 1);
+		count(&s->left, 1);
 	}
 }
 
@@ -240,5 +244,6 @@ void shm_map_stats(struct shm_map *s, struct shm_map_stats *ret)
 	ret->live = atomic_load_explicit(&s->live, memory_order_relaxed);
 	ret->mapped = atomic_load_explicit(&s->mapped, memory_order_relaxed);
 	ret->unmapped = atomic_load_explicit(&s->unmapped, memory_order_relaxed);
+	ret->left = atomic_load_explicit(&s->left, memory_order_relaxed);
 	ret->refused = atomic_load_explicit(&s->refused, memory_order_relaxed);
 }

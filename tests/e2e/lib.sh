@@ -138,18 +138,37 @@ until_true()
 start_host()
 {
 	rm -f "$work/fs.sock"
-	spawn host "$host" --shared-dir="$share" --socket-path="$work/fs.sock" "$@"
+	# shellcheck disable=SC2086 # words
+	spawn host "$host" --shared-dir="$share" --socket-path="$work/fs.sock" \
+		${VFSDAXFUSE_HOST_OPTIONS-} "$@"
 	until_true 50 test -S "$work/fs.sock"
 }
 
-# host_stat NAME - a number from the statistics of vfsdaxhost
-host_stat()
+# host_stats - the line of counters of vfsdaxhost
+host_stats()
 {
 	local lines
 	lines=$(grep -c 'stats:' "$work/host.log") || true
 	signal USR1 host
 	until_true 20 host_stats_after "$lines"
-	grep 'stats:' "$work/host.log" | tail -n 1 | grep -oE "(^| )$1=[0-9]+" | cut -d = -f 2
+	grep 'stats:' "$work/host.log" | tail -n 1
+}
+
+# host_stat NAME - a number of it
+host_stat()
+{
+	number "$1" "$(host_stats)"
+}
+
+# nothing_mapped - the host holds no mapping, and never has one been left to the end of its connection
+nothing_mapped()
+{
+	local line
+	line=$(host_stats)
+	echo "$line"
+	[ "$(number live_mappings "$line")" = 0 ]
+	[ "$(number map_left "$line")" = 0 ]
+	[ "$(number map_total "$line")" = "$(number unmap_total "$line")" ]
 }
 
 host_stats_after()

@@ -68,7 +68,7 @@ ended()
 	script 'for i in $(seq 100); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
 	fails guest mountpoint -q "$mnt"
 	[ "$(driver)" = virtio-pci ]
-	[ "$(host_stat live_mappings)" = 0 ]
+	nothing_mapped
 	[ "$(host_stat nodes)" -le 1 ]
 }
 
@@ -256,7 +256,7 @@ other_mount()
 
 shut_down()
 {
-	[ "$(host_stat live_mappings)" = 0 ]
+	nothing_mapped
 	running host
 	running host2
 }

@@ -128,27 +128,46 @@ static int remote_setup(void *ctx, uint64_t nodeid, struct foff from, uint64_t l
 	return 0;
 }
 
+/* What one setup() has mapped, or nothing: then it is the second attempt to remove it. */
+static struct remote_map *remote_find_locked(struct remote *r, const struct dax_range *range)
+{
+	for (unsigned int i = 0; i < r->n; i++) {
+		struct remote_map *m = &r->map[i];
+
+		if (m->to == range->at.v && m->len == range->len)
+			return m;
+		must(m->to + m->len <= range->at.v || range->at.v + range->len <= m->to);
+	}
+	must(r->stays);
+	return NULL;
+}
+
 static int remote_remove(void *ctx, const struct dax_range *ranges, unsigned int n)
 {
 	struct remote *r = ctx;
+	int result = 0;
 
 	must(n > 0);
 	remote_delay(r);
 	scoped_lock(&r->lock);
 	for (unsigned int k = 0; k < n; k++) {
-		unsigned int i = 0;
+		struct remote_map *m = remote_find_locked(r, &ranges[k]);
+		struct rng rng = { atomic_fetch_add(&r->seed, 1) };
+		unsigned int stay = r->stay_one_in;
 
-		/* exactly what one setup() has mapped */
-		while (i < r->n &&
-		       (r->map[i].to != ranges[k].at.v || r->map[i].len != ranges[k].len))
-			i++;
-		must(i < r->n);
+		if (!m)
+			continue;
+		if (stay && rng_chance(&rng, stay)) {
+			r->stays++;
+			result = -EIO;
+			continue;
+		}
 		must(remote_mmap(r->window + ranges[k].at.v, ranges[k].len, PROT_NONE,
 				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-		r->map[i] = r->map[--r->n];
+		*m = r->map[--r->n];
 		r->removes++;
 	}
-	return 0;
+	return result;
 }
 
 const struct dax_remote_ops remote_ops = { .setup = remote_setup, .remove = remote_remove };

@@ -23,17 +23,18 @@ struct remote {
 	int fd[REMOTE_FILES]; /* node id i + 1 */
 
 	/* What the host has in mind; change it only while nothing runs. */
-	unsigned int limit;	    /* more mappings than this get ENOSPC; 0: no limit */
-	unsigned int refuse_one_in; /* refuse at random; 0: never */
-	unsigned int slow_us;	    /* answers take up to this long */
-	bool readonly;		    /* EACCES for writable mappings */
-	int refuse;		    /* always this errno (positive); 0: no */
+	unsigned int limit;		  /* more mappings than this get ENOSPC; 0: no limit */
+	unsigned int refuse_one_in;	  /* refuse at random; 0: never */
+	unsigned int slow_us;		  /* answers take up to this long */
+	_Atomic unsigned int stay_one_in; /* removals fail at random; 0: never */
+	bool readonly;			  /* EACCES for writable mappings */
+	int refuse;			  /* always this errno (positive); 0: no */
 	_Atomic uint64_t seed;
 
 	pthread_mutex_t lock; /* guards what follows */
 	struct remote_map map[REMOTE_MAPS];
 	unsigned int n; /* live */
-	unsigned int setups, refused, removes, max_live;
+	unsigned int setups, refused, removes, stays, max_live;
 };
 
 void remote_init(struct remote *r, uint64_t size, uint64_t alignment);

@@ -349,9 +349,9 @@ static void guard_survives_a_page_that_is_gone(void **state)
 	for (unsigned int i = 0; i < 3; i++) {
 		assert_int_equal(guard_copy(buf, p, 4096), 0);
 		assert_int_equal(buf[4095], 'x');
-		assert_int_equal(unit_fault(guard_copy(buf, p, 4097)), -EFAULT);
-		assert_int_equal(unit_fault(guard_copy(buf, p + 4096, 1)), -EFAULT);
-		assert_int_equal(unit_fault(guard_copy(p + 4000, buf, 200)), -EFAULT);
+		assert_int_equal(guard_copy(buf, p, 4097), -EFAULT);
+		assert_int_equal(guard_copy(buf, p + 4096, 1), -EFAULT);
+		assert_int_equal(guard_copy(p + 4000, buf, 200), -EFAULT);
 		assert_int_equal(guard_copy(p, buf, 100), 0);
 		assert_int_equal(guard_copy(p + 8192 - 1, buf, 0), 0);
 	}
@@ -365,7 +365,7 @@ static void guard_survives_missing_access(void **state)
 
 	assert_int_equal(guard_init(), 0);
 	assert_int_equal(guard_copy(buf, p, sizeof(buf)), 0);
-	assert_int_equal(unit_fault(guard_copy(p, buf, sizeof(buf))), -EFAULT);
+	assert_int_equal(guard_copy(p, buf, sizeof(buf)), -EFAULT);
 	(void)munmap(p, 4096);
 }
 
@@ -381,7 +381,7 @@ static void guard_runs_a_function(void **state)
 	assert_int_equal(guard_init(), 0);
 	assert_int_equal(guard_run(touch, &here), 0);
 	assert_int_equal(here, 1);
-	assert_int_equal(unit_fault(guard_run(touch, p + 5000)), -EFAULT);
+	assert_int_equal(guard_run(touch, p + 5000), -EFAULT);
 	assert_int_equal(guard_run(touch, p), 0);
 	(void)munmap(p, 8192);
 }
@@ -391,7 +391,7 @@ static void *guard_thread(void *arg)
 	char buf[64];
 
 	for (unsigned int i = 0; i < 2000; i++) {
-		must(unit_fault(guard_copy(buf, (char *)arg + 4096, sizeof(buf))) == -EFAULT);
+		must(guard_copy(buf, (char *)arg + 4096, sizeof(buf)) == -EFAULT);
 		must(guard_copy(buf, arg, sizeof(buf)) == 0);
 	}
 	return NULL;
@@ -419,7 +419,7 @@ static void unguarded_fault_is_deadly(void **state)
 
 	assert_true(pid >= 0);
 	if (!pid) {
-		if (guard_init() < 0 || unit_fault(guard_copy(buf, p + 4096, 16)) != -EFAULT)
+		if (guard_init() < 0 || guard_copy(buf, p + 4096, 16) != -EFAULT)
 			_exit(1);
 		(void)signal(SIGALRM, SIG_DFL);
 		(void)alarm(10);

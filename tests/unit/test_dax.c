@@ -388,6 +388,53 @@ static void drop_meets_a_mapping_in_the_making(void **state)
 	}
 }
 
+/* A mapping that the host does not remove keeps its place until it does. */
+static void removal_fails(void **state)
+{
+	struct dax *d = open_window(MIB, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1), *other = dax_inode_create(d, 2);
+	struct dax_status status;
+
+	fill(0, 4 * MIB);
+	fill(1, 4 * MIB);
+	read_served(di, 0, 4096, 4 * MIB);
+	R.stay_one_in = 1;
+	dax_drop(di, FOFF(0));
+	assert_int_equal(dax_live_maps(d), remote_live(&R));
+	assert_true(remote_shows(&R, 1, 0));
+	/* The fake host checks that nothing is mapped on top of it. */
+	for (unsigned int i = 0; i < 64; i++) {
+		(void)dax_read(other, FOFF(i % 16 * 256 * KIB), BUF, 64 * KIB, 4 * MIB);
+		dax_missed(d, 10 * NSEC_PER_MS);
+	}
+	dax_inode_destroy(di);
+	dax_inode_destroy(other);
+	dax_settle(d);
+	assert_true(remote_live(&R) > 0);
+	assert_int_equal(dax_live_maps(d), remote_live(&R));
+	R.stay_one_in = 0;
+	dax_settle(d);
+	dax_get_status(d, &status);
+	assert_int_equal(status.free_bytes, status.window_bytes);
+	close_window(d);
+}
+
+/* At the end what is stuck is asked for once more, and no memory is lost. */
+static void removal_fails_to_the_end(void **state)
+{
+	struct dax *d = open_window(MIB, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+
+	fill(0, MIB);
+	read_served(di, 0, 4096, MIB);
+	R.stay_one_in = 1;
+	dax_inode_destroy(di);
+	dax_settle(d);
+	dax_destroy(d);
+	assert_true(remote_live(&R) > 0);
+	remote_fini(&R);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -406,6 +453,8 @@ int main(void)
 		cmocka_unit_test(alignment_is_kept),
 		cmocka_unit_test(odd_windows),
 		cmocka_unit_test(drop_meets_a_mapping_in_the_making),
+		cmocka_unit_test(removal_fails),
+		cmocka_unit_test(removal_fails_to_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

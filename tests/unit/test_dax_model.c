@@ -219,7 +219,9 @@ static void op_shorten(struct worker *w, struct mfile *f)
 	(void)pthread_rwlock_wrlock(&f->io);
 	to = align_down(rng_below(&w->rng, atomic_load(&f->size) + 1), 8);
 	dax_drop(f->di, FOFF(align_down(to, PAGE_4K)));
-	must(!remote_shows(&w->m->remote, f->id + 1, align_down(to, PAGE_4K)));
+	/* What the host did not remove nobody finds any more. */
+	must(w->m->remote.stay_one_in ||
+	     !remote_shows(&w->m->remote, f->id + 1, align_down(to, PAGE_4K)));
 	must(ftruncate(w->m->remote.fd[f->id], (off_t)to) == 0);
 	/* What comes back must be newer than what was cut off: a stale mapping shows it. */
 	for (uint64_t b = to / BLOCK; b < BLOCKS_MAX; b++) {
@@ -311,7 +313,7 @@ static void file_fini(struct mfile *f)
 
 struct mood {
 	uint64_t window, alignment;
-	unsigned int limit, refuse_one_in, slow_us;
+	unsigned int limit, refuse_one_in, slow_us, stay_one_in;
 };
 
 static void model_run(const struct mood *mood, uint64_t seed, uint64_t us)
@@ -325,6 +327,7 @@ static void model_run(const struct mood *mood, uint64_t seed, uint64_t us)
 	m->remote.limit = mood->limit;
 	m->remote.refuse_one_in = mood->refuse_one_in;
 	m->remote.slow_us = mood->slow_us;
+	m->remote.stay_one_in = mood->stay_one_in;
 	m->remote.seed = seed;
 	m->dax = remote_dax(&m->remote);
 	for (unsigned int i = 0; i < REMOTE_FILES; i++)
@@ -345,13 +348,19 @@ static void model_run(const struct mood *mood, uint64_t seed, uint64_t us)
 		free(w[i].lo);
 	}
 	(void)printf("%llu operations, %llu copies through the window, %llu not; %u mappings, "
-		     "%u refused, at most %u at a time\n",
+		     "%u refused, %u not removed at first, at most %u at a time\n",
 		     (unsigned long long)m->ops, (unsigned long long)m->served,
 		     (unsigned long long)m->fallback, m->remote.setups, m->remote.refused,
-		     m->remote.max_live);
+		     m->remote.stays, m->remote.max_live);
 	/* Nothing was touched that was not mapped. */
 	assert_int_equal(counter_get(COUNTER_dax_faults), faults);
 	assert_true(m->served > 0);
+	/* The mood has shown itself, unless there was no time for it. */
+	assert_true(m->remote.refused > 0 || m->remote.setups <= 20 * mood->refuse_one_in ||
+		    !mood->refuse_one_in);
+	assert_true(m->remote.stays > 0 || m->remote.removes <= 20 * mood->stay_one_in ||
+		    !mood->stay_one_in);
+	m->remote.stay_one_in = 0;
 	for (unsigned int i = 0; i < REMOTE_FILES; i++)
 		file_fini(&m->file[i]);
 	dax_settle(m->dax);
@@ -363,10 +372,10 @@ static void model_run(const struct mood *mood, uint64_t seed, uint64_t us)
 	free(m);
 }
 
-/* A third of the time each. */
+/* A quarter of the time each. */
 static uint64_t share_us(void)
 {
-	return unit_seconds(5) * 1000000 / 3;
+	return unit_seconds(5) * 1000000 / 4;
 }
 
 static void friendly_host(void **state)
@@ -391,12 +400,24 @@ static void moody_host(void **state)
 		  unit_seed(), share_us());
 }
 
+/* Removals fail: what is stuck is neither used again nor lost. */
+static void clinging_host(void **state)
+{
+	model_run(&(struct mood){ .window = 16 * MIB,
+				  .alignment = PAGE_4K,
+				  .refuse_one_in = 20,
+				  .slow_us = 100,
+				  .stay_one_in = 4 },
+		  unit_seed(), share_us());
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(friendly_host),
 		cmocka_unit_test(tiny_window),
 		cmocka_unit_test(moody_host),
+		cmocka_unit_test(clinging_host),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -649,6 +649,7 @@ static void window_books_are_right(void **state)
 	struct mapper *m = shm_map_mapper(s);
 	struct rng rng = { unit_seed() };
 	struct shm_map_stats st;
+	uint64_t left;
 	bool model[64] = { false };
 
 	assert_int_equal(m->ops->map(m, f->memfd, FOFF(0), WOFF(64 * 4096), 4096, true), -EINVAL);
@@ -680,9 +681,17 @@ static void window_books_are_right(void **state)
 			model[p] = below.page[p];
 		}
 	}
+	/* What the end of a session finds was left by the guest. */
 	below.next = 0;
+	shm_map_stats(s, &st);
+	left = st.left + st.live;
 	assert_int_equal(m->ops->unmap(m, WOFF(0), 64 * 4096), 0);
 	assert_int_equal(below.count, 0);
+	assert_int_equal(m->ops->map(m, f->memfd, FOFF(0), WOFF(0), 4096, true), 0);
+	shm_map_forget(s);
+	shm_map_stats(s, &st);
+	assert_int_equal(st.left, left + 1);
+	assert_int_equal(st.mapped, st.unmapped);
 	shm_map_free(s);
 }
 

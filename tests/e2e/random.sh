@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+# fsrandom on native mounts with small windows. To be sourced by bash.
+# shellcheck shell=bash disable=SC2154 # build, work, share, mnt come from the script
+#
+# VFSDAXFUSE_RANDOM_SECONDS is for all configurations together (60), VFSDAXFUSE_RANDOM_SEED repeats.
+
+random_configurations=5
+
+# random_mount NAME HOST-OPTIONS FUSE-OPTIONS [FSRANDOM-OPTION...] - one configuration
+random_mount()
+{
+	local name="random $1" host_options=$2 fuse_options=$3
+	shift 3
+	with_mount "$name" "$host_options" "$fuse_options" random_run "$@"
+}
+
+# random_run [FSRANDOM-OPTION...] NAME - by with_mount
+random_run()
+{
+	local name=${*: -1} options=("${@:1:$#-1}")
+	check "$name" random_operations "${options[@]}"
+	case $name in
+	*never) ;;
+	*) check "$name: window" random_window_used ;;
+	esac
+}
+
+random_operations()
+{
+	local seconds=$((${VFSDAXFUSE_RANDOM_SECONDS:-60} / random_configurations))
+	spawn fsrandom "$build/tests/e2e/fsrandom" --seconds $((seconds > 1 ? seconds : 1)) \
+		${VFSDAXFUSE_RANDOM_SEED:+--seed "$VFSDAXFUSE_RANDOM_SEED"} \
+		--host "$share" "$@" "$mnt"
+	until_true $((seconds * 10 + 3000)) test -s "$work/fsrandom.status" ||
+		echo "fsrandom does not end"
+	cat "$work/fsrandom.log"
+	[ "$(cat "$work/fsrandom.status")" = 0 ]
+}
+
+# Data came through it, and no copy met a page that was gone.
+random_window_used()
+{
+	local counters
+	counters=$(stats)
+	echo "$counters"
+	number evictions "$counters" >>"$work/evictions"
+	[ "$(number dax_read_bytes "$counters")" -gt 0 ]
+	[ "$(number dax_faults "$counters")" = 0 ]
+}
+
+# Some mappings made room for others, when there was time for it.
+random_window_small()
+{
+	paste -s -d ' ' "$work/evictions"
+	[ "${VFSDAXFUSE_RANDOM_SECONDS:-60}" -lt 20 ] || grep -qv '^0$' "$work/evictions"
+}
+
+random_all()
+{
+	random_mount none "--cache=none --window=1M" "-o dax=always" --host-changes
+	random_mount few "--cache=none --window=4M --max-mappings=6" "" --host-changes
+	random_mount auto "--cache=auto --window=2M" "-o dax=always"
+	random_mount always "--cache=always --window=4M --num-request-queues=2" "" --processes 8
+	random_mount never "--cache=auto" "-o dax=never"
+	check "random: mappings made room" random_window_small
+}
