@@ -18,7 +18,8 @@
 #include "tool.h"
 
 static const struct test *const tables[] = { data_tests, size_tests, dir_tests,	  name_tests,
-					     attr_tests, mmap_tests, share_tests, random_tests };
+					     attr_tests, mmap_tests, share_tests, random_tests,
+					     proto_tests };
 
 uint64_t random_seed = 1;
 long random_ops = 3000;
