@@ -2,6 +2,7 @@
 // Which request goes where: the way of each opcode.
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/counter.h"
@@ -14,8 +15,11 @@
 
 size_t relay_slot_cap(size_t max_write)
 {
-	/* A page for headers, and one more, because the kernel asks for a little more than it uses. */
-	return max_write + 2 * PAGE_4K;
+	/*
+	 * An extended attribute may be of 64 KiB, whatever max_write is. A page for headers, and one
+	 * more, because the kernel asks for a little more than it uses.
+	 */
+	return MAX(max_write, (size_t)XATTR_SIZE_MAX) + 2 * PAGE_4K;
 }
 
 static struct fuse_out_header *rep_header(struct relay_req *q)
