@@ -32,8 +32,8 @@ struct options {
 #define OPTIONS_THREADS_MAX	64u
 
 /*
- * Each thread has a pinned buffer of max_write bytes for requests and one for replies: 16 MiB in all by
- * default, which is also what a kernel grants by itself (fs.fuse.max_pages_limit 256).
+ * Each thread has a pinned buffer of max_write bytes for requests and one for replies: 16 MiB in
+ * all by default, which is also what a kernel grants by itself (fs.fuse.max_pages_limit 256).
  */
 #define OPTIONS_WRITE_DEFAULT (1u << 20)
 #define OPTIONS_WRITE_MIN     4096u

@@ -26,8 +26,8 @@
  */
 
 /*
- * What privileges a file can still have that a write must take away. The host does that, by the first
- * write that goes to it; capabilities by anyone's, setuid and setgid only by that of a caller
+ * What privileges a file can still have that a write must take away. The host does that, by the
+ * first write that goes to it; capabilities by anyone's, setuid and setgid only by that of a caller
  * who may not keep them (FUSE_WRITE_KILL_SUIDGID).
  */
 enum privs {

@@ -15,12 +15,12 @@
 #include "wire/fuse_req.h"
 
 /*
- * Data goes between file and guest memory as it lies there, so what bounds a request is the chain of
- * descriptors that describes it (DEVQ_MAX_IOV), with room for headers. The guest's kernel and its
- * queue usually allow less.
+ * Data goes between file and guest memory as it lies there, so what bounds a request is the chain
+ * of descriptors that describes it (DEVQ_MAX_IOV), with room for headers. The guest's kernel and
+ * its queue usually allow less.
  */
-#define FS_MAX_PAGES  512u
-#define FS_MAX_WRITE  (FS_MAX_PAGES * 4096u)
+#define FS_MAX_PAGES 512u
+#define FS_MAX_WRITE (FS_MAX_PAGES * 4096u)
 
 /* A request without WRITE's payload is copied into private memory; this bounds it. */
 #define FS_MAX_REQUEST (257u * 4096u)
@@ -198,8 +198,8 @@ struct fs_proc_name fs_proc_name(int fd);
 /* fs_ext.c: what stands behind a request that creates something. */
 gid_t fs_ext_group(const struct fs_call *c); /* (gid_t)-1: none */
 /*
- * Give the new inode of @fd (O_PATH or open) the label that the request says, if it says one. Returns 0
- * or a negative errno: then the caller removes what it has made.
+ * Give the new inode of @fd (O_PATH or open) the label that the request says, if it says one.
+ * Returns 0 or a negative errno: then the caller removes what it has made.
  */
 int fs_ext_label(const struct fs_call *c, int fd);
 

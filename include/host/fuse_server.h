@@ -37,9 +37,9 @@ struct fuse_server_config {
 	enum fuse_cache cache;
 	bool readonly;
 	bool xattr;
-	bool posix_acl;	     /* the guest may check permissions by ACLs; needs xattr */
-	bool security_label; /* what the guest creates gets the label that it says */
-	bool submounts;	     /* the guest may show mount points in the directory as such */
+	bool posix_acl;	       /* the guest may check permissions by ACLs; needs xattr */
+	bool security_label;   /* what the guest creates gets the label that it says */
+	bool submounts;	       /* the guest may show mount points in the directory as such */
 	uint64_t window;       /* bytes; 0: no DAX */
 	struct mapper *mapper; /* outlives the server; NULL when window is 0 */
 };

@@ -33,15 +33,15 @@ const struct fuse_init_flag *fuse_init_flags(size_t *ret_count);
 const char *fuse_init_rule_name(enum fuse_init_rule rule);
 
 /*
- * fuse_init_flag_names() - "ASYNC_READ POSIX_LOCKS bit63" into @buf, for messages; returns @buf. What
- * does not fit is cut off: FUSE_INIT_NAMES_SIZE is enough for all.
+ * fuse_init_flag_names() - "ASYNC_READ POSIX_LOCKS bit63" into @buf, for messages; returns @buf.
+ * What does not fit is cut off: FUSE_INIT_NAMES_SIZE is enough for all.
  */
 #define FUSE_INIT_NAMES_SIZE 1024
 char *fuse_init_flag_names(uint64_t flags, char *buf, size_t size);
 
 struct fuse_init_wish {
-	bool dax;	    /* there is a window and it is to be used */
-	uint32_t max_write; /* bytes of data in one request that our buffers take; >= 4096 */
+	bool dax;		 /* there is a window and it is to be used */
+	uint32_t max_write;	 /* bytes of data in one request that our buffers take; >= 4096 */
 	uint16_t max_background; /* requests that nobody waits for; 0: what the host says */
 };
 

@@ -96,10 +96,10 @@ struct fuse_copy_file_range_out {
 #endif
 
 /*
- * Extensions at the end of a request that creates something: 7.36 and 7.38, some of it left out by some
- * distributions' headers, so all of it stands here under names of our own.
+ * Extensions at the end of a request that creates something: 7.36 and 7.38, some of it left out by
+ * some distributions' headers, so all of it stands here under names of our own.
  */
-#define FUSE_PROTO_EXT_GROUPS  32u /* types below are the number of security contexts */
+#define FUSE_PROTO_EXT_GROUPS  32u	      /* types below are the number of security contexts */
 #define FUSE_PROTO_INVALID_UID ((uint32_t)-1) /* 7.41: nobody to act for, see ALLOW_IDMAP */
 
 struct fuse_proto_ext {

@@ -117,9 +117,9 @@ static uint32_t daemon_max_write(const struct daemon *d)
 	for (unsigned int i = 1; i < d->dev->num_request; i++)
 		segs = MIN(segs, d->dev->request[i].max_segs);
 	/* In the worst case each page is a segment; both headers and uneven ends take some more. */
-	return segs >= d->max_write / PAGE_4K + 8 ? d->max_write :
-	       segs > 16			    ? (uint32_t)((segs - 8) * PAGE_4K) :
-						      (uint32_t)PAGE_4K;
+	return segs >= d->max_write / PAGE_4K + 8 ? d->max_write
+	       : segs > 16			  ? (uint32_t)((segs - 8) * PAGE_4K)
+						  : (uint32_t)PAGE_4K;
 }
 
 static int daemon_start(struct daemon *d, struct fuse_args *args)

@@ -59,9 +59,11 @@ const char *options_usage(void)
 	       "        dax=inode           use the window for files that the host marks so\n"
 	       "        dax=never           do not use the window\n"
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
-	       "        max_write=BYTES         data of one request (4096 to 16777216, default 1048576)\n"
+	       "        max_write=BYTES         data of one request (4096 to 16777216, default "
+	       "1048576)\n"
 	       "        stats=FILE          write counters to FILE on SIGUSR1 and at the end\n"
-	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in mount.fuse3(8)\n";
+	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in "
+	       "mount.fuse3(8)\n";
 }
 
 static int option_dax(struct options *o, const char *value)

@@ -123,7 +123,8 @@ static bool write_to_window(struct relay_req *q, struct inode *i, const struct f
 	renew_size(q->r, i);
 	(void)pthread_rwlock_rdlock(&i->io);
 	k = inode_known(i);
-	if (i->use_dax && in->size && k.privs >= privs_after(in) && range_ok(in->offset, in->size, k.limit))
+	if (i->use_dax && in->size && k.privs >= privs_after(in) &&
+	    range_ok(in->offset, in->size, k.limit))
 		r = dax_write(i->dax, FOFF(in->offset), q->p.rest, in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)

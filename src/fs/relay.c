@@ -16,8 +16,8 @@
 size_t relay_slot_cap(size_t max_write)
 {
 	/*
-	 * An extended attribute may be of 64 KiB, whatever max_write is. A page for headers, and one
-	 * more, because the kernel asks for a little more than it uses.
+	 * An extended attribute may be of 64 KiB, whatever max_write is. A page for headers, and
+	 * one more, because the kernel asks for a little more than it uses.
 	 */
 	return MAX(max_write, (size_t)XATTR_SIZE_MAX) + 2 * PAGE_4K;
 }

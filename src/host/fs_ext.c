@@ -84,7 +84,8 @@ int fs_ext_label(const struct fs_call *c, int fd)
 	if (!(fs_flags(c) & FUSE_SECURITY_CTX) || !fs_ext_find(c, fs_ext_is_secctx, &ext) ||
 	    ext.type == 0)
 		return 0;
-	/* The kernel sends one; a second would need a rule for what to do when only one can be set. */
+	/* The kernel sends one; a second would need a rule for what to do when only one can be set.
+	 */
 	if (ext.type != 1 || ext.len < sizeof(sec))
 		return -EINVAL;
 	memcpy(&sec, ext.data, sizeof(sec));

@@ -29,8 +29,8 @@ static int fs_begin(struct fs_call *c, const char *name, uint32_t mask, struct f
 }
 
 /*
- * The name @name in @dir was just made: label it and put the reply to it. Where it cannot be labelled
- * it goes again, so that nothing is left that the guest's security module has not seen.
+ * The name @name in @dir was just made: label it and put the reply to it. Where it cannot be
+ * labelled it goes again, so that nothing is left that the guest's security module has not seen.
  */
 static int fs_made(struct fs_call *c, struct fs_inode *dir, const char *name, int remove_flags)
 {

@@ -42,12 +42,13 @@ static int fs_xattr_begin(struct fs_call *c, bool change, struct fs_inode_ref *i
 
 static bool fs_is_acl(const char *name)
 {
-	return !strcmp(name, XATTR_NAME_POSIX_ACL_ACCESS) || !strcmp(name, XATTR_NAME_POSIX_ACL_DEFAULT);
+	return !strcmp(name, XATTR_NAME_POSIX_ACL_ACCESS) ||
+	       !strcmp(name, XATTR_NAME_POSIX_ACL_DEFAULT);
 }
 
 /*
- * FUSE_SETXATTR_ACL_KILL_SGID: an access ACL set by one outside of the file's group takes setgid away.
- * This kernel would look at our groups, not at the caller's.
+ * FUSE_SETXATTR_ACL_KILL_SGID: an access ACL set by one outside of the file's group takes setgid
+ * away. This kernel would look at our groups, not at the caller's.
  */
 static int fs_kill_sgid(struct fuse_server *s, const struct fs_inode *i)
 {
@@ -57,9 +58,9 @@ static int fs_kill_sgid(struct fuse_server *s, const struct fs_inode *i)
 	if (r < 0 || !(stx.stx_mode & S_ISGID))
 		return r;
 	return fchmodat(s->proc_fd, fs_proc_name(i->fd).s, stx.stx_mode & 07777 & ~(mode_t)S_ISGID,
-			0) < 0 ?
-		       -errno :
-		       0;
+			0) < 0
+		       ? -errno
+		       : 0;
 }
 
 int fs_op_setxattr(struct fs_call *c)
@@ -130,8 +131,8 @@ static int fs_xattr_get(struct fs_call *c, const char *name)
 		return -ENOMEM;
 	n = name ? getxattr(proc.s, name, buf, size) : listxattr(proc.s, buf, size);
 	/*
-	 * With FUSE_POSIX_ACL the guest's kernel asks for the ACL when it checks a permission, and takes
-	 * every other error for a refusal.
+	 * With FUSE_POSIX_ACL the guest's kernel asks for the ACL when it checks a permission, and
+	 * takes every other error for a refusal.
 	 */
 	if (n < 0 && errno == EOPNOTSUPP && name && fs_flags(c) & FUSE_POSIX_ACL && fs_is_acl(name))
 		return -ENODATA;

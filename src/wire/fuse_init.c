@@ -15,8 +15,8 @@
 	{ .bit = FUSE_##n, .name = #n, .rule = FUSE_INIT_##r, .rule_dax = FUSE_INIT_##d, .why = (w) }
 
 /*
- * Checked against fs/fuse of Linux 7.3. "The reply is not looked at" means that process_init_reply()
- * does not: such a flag only tells what the kernel can do.
+ * Checked against fs/fuse of Linux 7.3. "The reply is not looked at" means that
+ * process_init_reply() does not: such a flag only tells what the kernel can do.
  */
 static const struct fuse_init_flag init_flags[] = {
 	FLAG(ASYNC_READ, LOCAL, LOCAL, "requests run in parallel on our workers"),
@@ -60,8 +60,11 @@ static const struct fuse_init_flag init_flags[] = {
 	FLAG(SETXATTR_EXT, FORWARD, FORWARD, "changes the size of SETXATTR, which we forward"),
 	FLAG(INIT_EXT, LOCAL, LOCAL, "flags2 is there; stated to the host by ourselves"),
 	/* FUSE_INIT_RESERVED is a negative int in the header. */
-	{ .bit = UINT64_C(1) << 31, .name = "INIT_RESERVED", .rule = FUSE_INIT_MASK,
-	  .rule_dax = FUSE_INIT_MASK, .why = "must not be used" },
+	{ .bit = UINT64_C(1) << 31,
+	  .name = "INIT_RESERVED",
+	  .rule = FUSE_INIT_MASK,
+	  .rule_dax = FUSE_INIT_MASK,
+	  .why = "must not be used" },
 	FLAG(SECURITY_CTX, FORWARD, FORWARD, "the host stores the label with what is created"),
 	FLAG(HAS_INODE_DAX, MASK, HOST, "FUSE_ATTR_DAX is for our window"),
 	FLAG(CREATE_SUPP_GROUP, FORWARD, FORWARD,
@@ -110,8 +113,8 @@ char *fuse_init_flag_names(uint64_t flags, char *buf, size_t size)
 		for (size_t i = 0; i < ARRAY_SIZE(init_flags); i++)
 			if (init_flags[i].bit == b)
 				name = init_flags[i].name;
-		at += (size_t)(name ? snprintf(buf + at, size - at, "%s%s", at ? " " : "", name) :
-				      snprintf(buf + at, size - at, "%sbit%u", at ? " " : "", bit));
+		at += (size_t)(name ? snprintf(buf + at, size - at, "%s%s", at ? " " : "", name)
+				    : snprintf(buf + at, size - at, "%sbit%u", at ? " " : "", bit));
 	}
 	return buf;
 }
@@ -198,8 +201,8 @@ static int init_out_read(const void *out, size_t len, struct fuse_init_out *ret)
 
 /*
  * max_background and congestion_threshold are about the queue in front of our workers, not the
- * host's: what waits there in excess is in the way of requests that somebody waits for. 0: the kernel
- * takes its own default.
+ * host's: what waits there in excess is in the way of requests that somebody waits for. 0: the
+ * kernel takes its own default.
  */
 static uint16_t init_background(uint16_t host, const struct fuse_init_wish *wish)
 {

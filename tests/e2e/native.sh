@@ -90,9 +90,9 @@ fstest_and_cross()
 most_of_fstest()
 {
 	if [ "$1" = none ]; then
-		run_fstest "$1" --timeout 30 "$mnt"
+		run_fstest "$1" --timeout 90 "$mnt"
 	else
-		run_fstest "$1" --timeout 30 --except ten_thousand "$mnt"
+		run_fstest "$1" --timeout 90 --except ten_thousand "$mnt"
 	fi
 }
 

@@ -90,12 +90,18 @@ static void some_flags_by_number(void **state)
 		const char *name;
 		unsigned int bit;
 	} known[] = {
-		{ "ASYNC_READ", 0 },	     { "ATOMIC_O_TRUNC", 3 },
-		{ "WRITEBACK_CACHE", 16 },   { "MAX_PAGES", 22 },
-		{ "MAP_ALIGNMENT", 26 },     { "SETXATTR_EXT", 29 },
-		{ "INIT_EXT", 30 },	     { "HAS_INODE_DAX", 33 },
-		{ "CREATE_SUPP_GROUP", 34 }, { "DIRECT_IO_ALLOW_MMAP", 36 },
-		{ "OVER_IO_URING", 41 },     { "INIT_RESERVED", 31 },
+		{ "ASYNC_READ", 0 },
+		{ "ATOMIC_O_TRUNC", 3 },
+		{ "WRITEBACK_CACHE", 16 },
+		{ "MAX_PAGES", 22 },
+		{ "MAP_ALIGNMENT", 26 },
+		{ "SETXATTR_EXT", 29 },
+		{ "INIT_EXT", 30 },
+		{ "HAS_INODE_DAX", 33 },
+		{ "CREATE_SUPP_GROUP", 34 },
+		{ "DIRECT_IO_ALLOW_MMAP", 36 },
+		{ "OVER_IO_URING", 41 },
+		{ "INIT_RESERVED", 31 },
 		{ "HAS_IO_URING_BUFPOOL", 43 },
 	};
 	size_t n;
@@ -471,8 +477,8 @@ static void background(void **state)
 }
 
 /*
- * What Linux 7.3's virtiofs would negotiate with a host that grants all, and we do not: each of these
- * has its reason in the table, and a change of it is a change of behaviour.
+ * What Linux 7.3's virtiofs would negotiate with a host that grants all, and we do not: each of
+ * these has its reason in the table, and a change of it is a change of behaviour.
  */
 static void what_the_kernels_virtiofs_has(void **state)
 {
@@ -504,10 +510,10 @@ static void names_of_flags(void **state)
 	char buf[FUSE_INIT_NAMES_SIZE], small[20];
 
 	assert_string_equal(fuse_init_flag_names(0, buf, sizeof(buf)), "");
-	assert_string_equal(
-		fuse_init_flag_names(FUSE_ASYNC_READ | FUSE_POSIX_ACL | UINT64_C(1) << 63, buf,
-				     sizeof(buf)),
-		"ASYNC_READ POSIX_ACL bit63");
+	assert_string_equal(fuse_init_flag_names(FUSE_ASYNC_READ | FUSE_POSIX_ACL |
+							 UINT64_C(1) << 63,
+						 buf, sizeof(buf)),
+			    "ASYNC_READ POSIX_ACL bit63");
 	/* All of them fit; less room cuts. */
 	(void)fuse_init_flag_names(ALL_FLAGS, buf, sizeof(buf));
 	assert_non_null(strstr(buf, " bit63"));

@@ -270,10 +270,9 @@ static void random_extensions(void **state)
 
 static int setup(void **state)
 {
-	struct fuse_server_config cfg = { .proc_fd = -1,
-					  .cache = FUSE_CACHE_AUTO,
-					  .xattr = true,
-					  .security_label = true };
+	struct fuse_server_config cfg = {
+		.proc_fd = -1, .cache = FUSE_CACHE_AUTO, .xattr = true, .security_label = true
+	};
 
 	(void)guard_init();
 	strcpy(dir, "/var/tmp/test_host_ext_XXXXXX");

@@ -79,9 +79,8 @@ static void values(void **state)
 	assert_int_equal(o.sandbox, HOST_SANDBOX_CHROOT);
 	assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
 	assert_int_equal(PARSE(&o, BASE, "--tag=123456789012345678901234567890123456"), 0);
-	assert_int_equal(PARSE(&o, BASE, "--no-posix-acl", "--security-label",
-			       "--announce-submounts"),
-			 0);
+	assert_int_equal(
+		PARSE(&o, BASE, "--no-posix-acl", "--security-label", "--announce-submounts"), 0);
 	assert_true(!o.host.posix_acl && o.host.security_label && o.host.submounts);
 	assert_int_equal(PARSE(&o, BASE, "--no-posix-acl", "--posix-acl"), 0);
 	assert_true(o.host.posix_acl);

@@ -12,9 +12,9 @@
 
 /* Every option, in the form in which help and manual show it. */
 static const char *const shown[] = {
-	"-f",	  "--foreground", "-d",	       "--debug",      "-h",
-	"--help", "-V",		  "--version", "--pci=",       "--vhost-user=",
-	"-o",	  "dax=always",	  "dax=never", "max_threads=", "max_write=", "stats=",
+	"-f",	     "--foreground", "-d",	   "--debug",	    "-h", "--help",
+	"-V",	     "--version",    "--pci=",	   "--vhost-user=", "-o", "dax=always",
+	"dax=never", "max_threads=", "max_write=", "stats=",
 };
 
 /* Parse a command line given as one string; *rest receives what is left for libfuse. */
@@ -100,7 +100,9 @@ static void all_options(void **state)
 {
 	struct options o;
 
-	good("-f -d --pci=0000:00:04.0 -o dax=always,max_threads=3,max_write=65536,stats=/run/s /tmp", &o);
+	good("-f -d --pci=0000:00:04.0 -o dax=always,max_threads=3,max_write=65536,stats=/run/s "
+	     "/tmp",
+	     &o);
 	assert_true(o.foreground && o.debug);
 	assert_string_equal(o.pci, "0000:00:04.0");
 	assert_int_equal(o.dax, DAX_ALWAYS);
