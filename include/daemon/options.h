@@ -21,6 +21,7 @@ struct options {
 	char *stats;	   /* a file for counters, or NULL */
 	enum dax_mode dax;
 	unsigned int max_threads; /* 1 to OPTIONS_THREADS_MAX */
+	unsigned int max_write;	  /* bytes; OPTIONS_WRITE_MIN to OPTIONS_WRITE_MAX */
 	int foreground;
 	int debug;
 	int help;
@@ -29,6 +30,14 @@ struct options {
 
 #define OPTIONS_THREADS_DEFAULT 8u
 #define OPTIONS_THREADS_MAX	64u
+
+/*
+ * Each thread has a pinned buffer of max_write bytes for requests and one for replies: 16 MiB in
+ * all by default, which is also what a kernel grants by itself (fs.fuse.max_pages_limit 256).
+ */
+#define OPTIONS_WRITE_DEFAULT (1u << 20)
+#define OPTIONS_WRITE_MIN     4096u
+#define OPTIONS_WRITE_MAX     (16u << 20)
 
 /*
  * options_parse() - read @args. What it does not know stays in @args, for libfuse.

@@ -24,6 +24,18 @@
  *   2. inode_table shard locks   guard the table and refs, opens, forgotten
  *   3. inode.lock   guards size, size_known, epoch, hints
  */
+
+/*
+ * What privileges a file can still have that a write must take away. The host does that, by the
+ * first write that goes to it; capabilities by anyone's, setuid and setgid only by that of a caller
+ * who may not keep them (FUSE_WRITE_KILL_SUIDGID).
+ */
+enum privs {
+	PRIVS_ANY,
+	PRIVS_SET_ID, /* capabilities are gone */
+	PRIVS_NONE,
+};
+
 struct inode {
 	uint64_t nodeid;
 	pthread_rwlock_t io;
@@ -37,7 +49,7 @@ struct inode {
 	uint64_t end_until; /* until then a READ at size may be told that this is the end, in ns */
 	uint64_t epoch;	  /* of the last change of size that we made ourselves */
 	bool touched;	  /* written through the window since the host's mtime was last set */
-	bool privs_gone;  /* the host has dropped setuid, setgid and capabilities by a write */
+	enum privs privs;
 
 	/* Of the shard's lock: */
 	unsigned int refs;

@@ -36,6 +36,9 @@ int cred_become(struct cred *c, uid_t uid, gid_t gid, gid_t group);
  */
 int cred_umask(struct cred *c, mode_t mask);
 
+/* cred_own_cwd() - is the working directory this thread's alone? */
+bool cred_own_cwd(void);
+
 /* cred_drop_fsetid() - writes and truncations of this thread take away setuid and setgid. */
 void cred_drop_fsetid(struct cred *c);
 

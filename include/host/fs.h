@@ -14,16 +14,16 @@
 #include "host/idmap.h"
 #include "wire/fuse_req.h"
 
-#ifndef FUSE_CREATE_SUPP_GROUP
-#define FUSE_CREATE_SUPP_GROUP (1ULL << 34)
-#endif
-#define FS_EXT_GROUPS 32u /* FUSE_EXT_GROUPS, missing in some headers of 7.38 */
-
-#define FS_MAX_PAGES  256u
-#define FS_MAX_WRITE  (FS_MAX_PAGES * 4096u)
+/*
+ * Data goes between file and guest memory as it lies there, so what bounds a request is the chain
+ * of descriptors that describes it (DEVQ_MAX_IOV), with room for headers. The guest's kernel and
+ * its queue usually allow less.
+ */
+#define FS_MAX_PAGES 512u
+#define FS_MAX_WRITE (FS_MAX_PAGES * 4096u)
 
 /* A request without WRITE's payload is copied into private memory; this bounds it. */
-#define FS_MAX_REQUEST (FS_MAX_WRITE + 4096u)
+#define FS_MAX_REQUEST (257u * 4096u)
 
 /*
  * Locks, in the order in which they are taken:
@@ -183,6 +183,9 @@ int fs_stat(int fd, struct statx *ret); /* of an O_PATH descriptor too */
 void fs_attr_fill(const struct fs_call *c, const struct statx *stx, struct fuse_attr *ret);
 void fs_entry_fill(const struct fs_call *c, const struct fs_inode *i, const struct statx *stx,
 		   struct fuse_entry_out *ret);
+/* Tell the guest that @i, found in @dir, is a mount point, if it wants to know. */
+void fs_mark_submount(const struct fs_call *c, const struct fs_inode *dir, const struct fs_inode *i,
+		      struct fuse_attr *attr);
 /* How long the guest may keep attributes and names, in seconds. */
 uint64_t fs_timeout(const struct fuse_server *s);
 
@@ -191,6 +194,17 @@ struct fs_proc_name {
 	char s[16];
 };
 struct fs_proc_name fs_proc_name(int fd);
+
+/* fs_ext.c: what stands behind a request that creates something. */
+gid_t fs_ext_group(const struct fs_call *c); /* (gid_t)-1: none */
+/*
+ * Give the new inode of @fd (O_PATH or open) the label that the request says, if it says one.
+ * Returns 0 or a negative errno: then the caller removes what it has made.
+ */
+int fs_ext_label(const struct fs_call *c, int fd);
+
+/* fs_xattr.c: a name for the inode of @fd in the working directory, which this sets. */
+int fs_xattr_name(struct fuse_server *s, int fd, struct fs_proc_name *ret);
 
 typedef int fs_op(struct fs_call *c);
 
@@ -206,6 +220,7 @@ typedef int fs_op(struct fs_call *c);
 	X(READDIRPLUS, readdirplus) X(RELEASEDIR, releasedir) X(FSYNCDIR, fsyncdir)                \
 	X(ACCESS, access) X(CREATE, create) X(TMPFILE, tmpfile) X(FALLOCATE, fallocate)            \
 	X(LSEEK, lseek) X(COPY_FILE_RANGE, copy_file_range) X(SYNCFS, syncfs) X(STATX, statx)      \
+	X(COPY_FILE_RANGE_64, copy_file_range_64)                                                  \
 	X(FORGET, forget) X(BATCH_FORGET, batch_forget) X(INTERRUPT, interrupt)                    \
 	X(SETUPMAPPING, setupmapping) X(REMOVEMAPPING, removemapping)
 /* clang-format on */

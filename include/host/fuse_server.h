@@ -37,6 +37,9 @@ struct fuse_server_config {
 	enum fuse_cache cache;
 	bool readonly;
 	bool xattr;
+	bool posix_acl;	       /* the guest may check permissions by ACLs; needs xattr */
+	bool security_label;   /* what the guest creates gets the label that it says */
+	bool submounts;	       /* the guest may show mount points in the directory as such */
 	uint64_t window;       /* bytes; 0: no DAX */
 	struct mapper *mapper; /* outlives the server; NULL when window is 0 */
 };
@@ -52,7 +55,7 @@ void fuse_server_free(struct fuse_server *s);
  * @rd: the request, @wr: room for the reply; both may be memory that a peer changes or takes away.
  * Returns how many bytes of @wr were written; 0 when there is no reply to this request, or no room.
  * Any number of threads. A thread that calls it gets its own file mode creation mask
- * (unshare(CLONE_FS)) and, as root, no supplementary groups.
+ * and working directory (unshare(CLONE_FS)) and, as root, no supplementary groups.
  */
 size_t fuse_server_handle(struct fuse_server *s, const struct iovec *rd, unsigned int n_rd,
 			  const struct iovec *wr, unsigned int n_wr);

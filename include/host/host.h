@@ -15,6 +15,9 @@ struct host_config {
 	enum fuse_cache cache;
 	bool readonly;
 	bool xattr;
+	bool posix_acl;
+	bool security_label;
+	bool submounts;
 };
 
 struct host;

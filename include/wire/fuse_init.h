@@ -32,9 +32,17 @@ const struct fuse_init_flag *fuse_init_flags(size_t *ret_count);
 
 const char *fuse_init_rule_name(enum fuse_init_rule rule);
 
+/*
+ * fuse_init_flag_names() - "ASYNC_READ POSIX_LOCKS bit63" into @buf, for messages; returns @buf.
+ * What does not fit is cut off: FUSE_INIT_NAMES_SIZE is enough for all.
+ */
+#define FUSE_INIT_NAMES_SIZE 1024
+char *fuse_init_flag_names(uint64_t flags, char *buf, size_t size);
+
 struct fuse_init_wish {
-	bool dax;	    /* there is a window and it is to be used */
-	uint32_t max_write; /* bytes of data in one request that our buffers take; >= 4096 */
+	bool dax;		 /* there is a window and it is to be used */
+	uint32_t max_write;	 /* bytes of data in one request that our buffers take; >= 4096 */
+	uint16_t max_background; /* requests that nobody waits for; 0: what the host says */
 };
 
 /* What both sides have agreed upon. */
@@ -45,6 +53,9 @@ struct fuse_init_result {
 	uint32_t max_write;	/* bytes */
 	uint64_t map_alignment; /* bytes, a power of two; 4096 when the host does not say */
 };
+
+/* fuse_init_offered() - the flags of the kernel's INIT; 0 or -EPROTO, as fuse_init_to_host(). */
+int fuse_init_offered(const void *in, size_t len, uint64_t *ret);
 
 /*
  * fuse_init_to_host() - make our INIT from the kernel's. @in, @len: the kernel's fixed part, which

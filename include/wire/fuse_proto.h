@@ -72,6 +72,16 @@ struct fuse_statx_out {
 #if FUSE_KERNEL_MINOR_VERSION < 43 /* 7.43 */
 #define FUSE_REQUEST_TIMEOUT (1ULL << 42)
 #endif
+#if FUSE_KERNEL_MINOR_VERSION < 45 /* 7.45 */
+#define FUSE_COPY_FILE_RANGE_64 53
+
+struct fuse_copy_file_range_out {
+	uint64_t bytes_copied;
+};
+#endif
+#if FUSE_KERNEL_MINOR_VERSION < 46 /* 7.46 */
+#define FUSE_HAS_IO_URING_BUFPOOL (1ULL << 43)
+#endif
 #ifndef FUSE_CREATE_SUPP_GROUP /* 7.38, left out by some distributions' headers */
 #define FUSE_CREATE_SUPP_GROUP (1ULL << 34)
 #endif
@@ -85,6 +95,27 @@ struct fuse_statx_out {
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
 #endif
 
+/*
+ * Extensions at the end of a request that creates something: 7.36 and 7.38, some of it left out by
+ * some distributions' headers, so all of it stands here under names of our own.
+ */
+#define FUSE_PROTO_EXT_GROUPS  32u	      /* types below are the number of security contexts */
+#define FUSE_PROTO_INVALID_UID ((uint32_t)-1) /* 7.41: nobody to act for, see ALLOW_IDMAP */
+
+struct fuse_proto_ext {
+	uint32_t size; /* with this header, a multiple of 8 */
+	uint32_t type; /* or the number of security contexts */
+};
+
+/* Followed by name and value: the name ends with NUL, the whole is padded to a multiple of 8. */
+struct fuse_proto_secctx {
+	uint32_t size; /* of the value */
+	uint32_t padding;
+};
+
+/* The newest minor whose structures and opcodes this project knows; Linux 7.3 speaks it. */
+#define FUSE_PROTO_MINOR 46
+
 static_assert(sizeof(struct fuse_in_header) == 40, "fuse_in_header");
 static_assert(sizeof(struct fuse_out_header) == 16, "fuse_out_header");
 static_assert(sizeof(struct fuse_init_in) == 64, "fuse_init_in");
@@ -96,5 +127,7 @@ static_assert(sizeof(struct fuse_read_in) == 40, "fuse_read_in");
 static_assert(sizeof(struct fuse_write_in) == 40, "fuse_write_in");
 static_assert(sizeof(struct fuse_setupmapping_in) == 40, "fuse_setupmapping_in");
 static_assert(sizeof(struct fuse_removemapping_one) == 16, "fuse_removemapping_one");
+static_assert(sizeof(struct fuse_copy_file_range_in) == 56, "fuse_copy_file_range_in");
+static_assert(sizeof(struct fuse_copy_file_range_out) == 8, "fuse_copy_file_range_out");
 static_assert(sizeof(struct fuse_statx) == 256, "fuse_statx");
 static_assert(sizeof(struct fuse_statx_out) == 288, "fuse_statx_out");

@@ -24,7 +24,9 @@
 #include "virtio/vfio_pci.h"
 #include "virtio/vhost_user.h"
 
-#define MAX_WRITE	(1 * MIB)
+#define MAX_PAGES_FILE	"/proc/sys/fs/fuse/max_pages_limit"
+#define MAX_PAGES_OLD	256u /* before Linux 6.13, which has the file: FUSE_MAX_MAX_PAGES */
+#define BACKGROUND_MIN	12u  /* the kernel's default: FUSE_DEFAULT_MAX_BACKGROUND */
 #define INIT_TIMEOUT_MS 30000
 #define END_TIMEOUT_MS	5000
 
@@ -32,6 +34,7 @@ struct daemon {
 	const struct options *o;
 	int signals; /* signalfd */
 	int wake;    /* eventfd, see workers_start() */
+	uint32_t max_write; /* bytes that a slot takes */
 	struct fs_dev *dev;
 	struct relay relay;
 	struct fuse_session *session;
@@ -39,10 +42,27 @@ struct daemon {
 	bool unmounted; /* by others */
 };
 
+/* What one request can hold: as much as asked for, but no more than this kernel ever sends. */
+static uint32_t daemon_wanted_write(const struct options *o)
+{
+	unsigned int pages = MAX_PAGES_OLD;
+	FILE *f = fopen(MAX_PAGES_FILE, "re");
+
+	if (f) {
+		if (fscanf(f, "%u", &pages) != 1 || !pages)
+			pages = MAX_PAGES_OLD;
+		(void)fclose(f);
+	}
+	if (o->max_write > pages * PAGE_4K)
+		log_dbg("max_write=%u: fs.fuse.max_pages_limit is %u, so it is %llu", o->max_write,
+			pages, (unsigned long long)(pages * PAGE_4K));
+	return (uint32_t)align_down(MIN(o->max_write, pages * PAGE_4K), PAGE_4K);
+}
+
 static int daemon_open_device(struct daemon *d)
 {
 	const struct options *o = d->o;
-	size_t cap = relay_slot_cap(MAX_WRITE);
+	size_t cap = relay_slot_cap(d->max_write);
 	struct fs_dev_params params = {
 		.arena_size = client_arena_size(o->max_threads, cap, cap),
 		.max_request = o->max_threads,
@@ -97,15 +117,16 @@ static uint32_t daemon_max_write(const struct daemon *d)
 	for (unsigned int i = 1; i < d->dev->num_request; i++)
 		segs = MIN(segs, d->dev->request[i].max_segs);
 	/* In the worst case each page is a segment; both headers and uneven ends take some more. */
-	return segs >= MAX_WRITE / PAGE_4K + 8 ? (uint32_t)MAX_WRITE :
-	       segs > 16			 ? (uint32_t)((segs - 8) * PAGE_4K) :
-						   (uint32_t)PAGE_4K;
+	return segs >= d->max_write / PAGE_4K + 8 ? d->max_write
+	       : segs > 16			  ? (uint32_t)((segs - 8) * PAGE_4K)
+						  : (uint32_t)PAGE_4K;
 }
 
 static int daemon_start(struct daemon *d, struct fuse_args *args)
 {
 	int r;
 
+	d->max_write = daemon_wanted_write(d->o);
 	r = mount_check(d->o->mountpoint);
 	if (r == 0)
 		r = daemon_open_device(d);
@@ -123,12 +144,14 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 	d->relay.by_cost = d->o->dax != DAX_ALWAYS;
 	d->relay.dax_inode = d->o->dax == DAX_INODE;
 	d->relay.wish.max_write = daemon_max_write(d);
+	/* Enough to keep all workers busy, and no queue in front of requests that are waited for. */
+	d->relay.wish.max_background = (uint16_t)MAX(4 * d->o->max_threads, BACKGROUND_MIN);
 
 	d->session = mount_make(args, d->dev->tag[0] ? d->dev->tag : "virtiofs", d->o->mountpoint);
 	if (!d->session)
 		return -EIO;
 	r = workers_start(&d->relay, fuse_session_fd(d->session), d->wake, d->o->max_threads,
-			  relay_slot_cap(MAX_WRITE), &d->workers);
+			  relay_slot_cap(d->max_write), &d->workers);
 	if (r < 0)
 		log_err("the threads cannot be started: %s", strerror(-r));
 	return r;

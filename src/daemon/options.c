@@ -35,6 +35,7 @@ static const struct fuse_opt option_list[] = {
 	OPT("--pci=%s", pci, 0),
 	OPT("stats=%s", stats, 0),
 	OPT("max_threads=%u", max_threads, 0),
+	OPT("max_write=%u", max_write, 0),
 	FUSE_OPT_KEY("dax=", KEY_DAX_VALUE),
 	FUSE_OPT_KEY("dax", KEY_DAX),
 	FUSE_OPT_END,
@@ -58,8 +59,11 @@ const char *options_usage(void)
 	       "        dax=inode           use the window for files that the host marks so\n"
 	       "        dax=never           do not use the window\n"
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
+	       "        max_write=BYTES         data of one request (4096 to 16777216, default "
+	       "1048576)\n"
 	       "        stats=FILE          write counters to FILE on SIGUSR1 and at the end\n"
-	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in mount.fuse3(8)\n";
+	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in "
+	       "mount.fuse3(8)\n";
 }
 
 static int option_dax(struct options *o, const char *value)
@@ -107,7 +111,8 @@ int options_parse(struct fuse_args *args, struct options *ret)
 {
 	char *absolute;
 
-	*ret = (struct options){ .max_threads = OPTIONS_THREADS_DEFAULT };
+	*ret = (struct options){ .max_threads = OPTIONS_THREADS_DEFAULT,
+				 .max_write = OPTIONS_WRITE_DEFAULT };
 	if (fuse_opt_parse(args, ret, option_list, option_proc) < 0)
 		return -EINVAL;
 	if (ret->help || ret->version)
@@ -120,6 +125,11 @@ int options_parse(struct fuse_args *args, struct options *ret)
 	}
 	if (ret->max_threads < 1 || ret->max_threads > OPTIONS_THREADS_MAX) {
 		log_err("max_threads=%u: it is 1 to %u", ret->max_threads, OPTIONS_THREADS_MAX);
+		return -EINVAL;
+	}
+	if (ret->max_write < OPTIONS_WRITE_MIN || ret->max_write > OPTIONS_WRITE_MAX) {
+		log_err("max_write=%u: it is %u to %u", ret->max_write, OPTIONS_WRITE_MIN,
+			OPTIONS_WRITE_MAX);
 		return -EINVAL;
 	}
 	if (ret->vhost_user && ret->pci) {

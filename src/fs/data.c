@@ -22,7 +22,7 @@
 struct known {
 	bool size;	 /* the size is known */
 	uint64_t limit;	 /* whole pages inside the file, in bytes */
-	bool privs_gone; /* a write need not drop privileges any more */
+	enum privs privs;
 };
 
 static struct known inode_known(struct inode *i)
@@ -32,7 +32,7 @@ static struct known inode_known(struct inode *i)
 	(void)pthread_mutex_lock(&i->lock);
 	k = (struct known){ .size = i->size_known,
 			    .limit = i->size_known ? align_down(i->size, PAGE_4K) : 0,
-			    .privs_gone = i->privs_gone };
+			    .privs = i->privs };
 	(void)pthread_mutex_unlock(&i->lock);
 	return k;
 }
@@ -177,6 +177,12 @@ void relay_read(struct relay_req *q)
 	inode_put(q->r->inodes, i);
 }
 
+/* What a write leaves of a file's privileges. */
+static enum privs privs_after(const struct fuse_write_in *in)
+{
+	return in->write_flags & FUSE_WRITE_KILL_SUIDGID ? PRIVS_NONE : PRIVS_SET_ID;
+}
+
 /*
  * A write through the window must look like one. The first write after an open or a change of
  * attributes goes to the host, which drops setuid, setgid and capabilities; mtime follows by
@@ -191,7 +197,7 @@ static bool write_to_window(struct relay_req *q, struct inode *i, const struct f
 	renew_size(q->r, i);
 	inode_io_lock(i, false);
 	k = inode_known(i);
-	if (k.privs_gone && trip_by_window(q, i, t, in->offset, k.limit))
+	if (k.privs >= privs_after(in) && trip_by_window(q, i, t, in->offset, k.limit))
 		r = dax_write(i->dax, FOFF(in->offset), q->p.rest, in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
@@ -223,7 +229,7 @@ static void written_by_host(struct relay_req *q, struct inode *i, const struct f
 		return;
 	inode_size_grown(i, end);
 	(void)pthread_mutex_lock(&i->lock);
-	i->privs_gone = true;
+	i->privs = MAX(i->privs, privs_after(in));
 	if (!i->size_known)
 		i->size_wanted = true;
 	(void)pthread_mutex_unlock(&i->lock);

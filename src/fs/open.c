@@ -29,7 +29,7 @@ static void opened(struct relay *r, struct inode *i, const struct fuse_attr *att
 
 	(void)pthread_mutex_lock(&i->lock);
 	i->size_known = false;
-	i->privs_gone = false;
+	i->privs = PRIVS_ANY;
 	(void)pthread_mutex_unlock(&i->lock);
 	if (!r->dax_inode) {
 		atomic_store(&i->use_dax, true);

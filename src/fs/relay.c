@@ -2,6 +2,7 @@
 // Which request goes where: the way of each opcode.
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/counter.h"
@@ -14,8 +15,11 @@
 
 size_t relay_slot_cap(size_t max_write)
 {
-	/* A page for headers, and one more, because the kernel asks for a little more than it uses. */
-	return max_write + 2 * PAGE_4K;
+	/*
+	 * An extended attribute may be of 64 KiB, whatever max_write is. A page for headers, and
+	 * one more, because the kernel asks for a little more than it uses.
+	 */
+	return MAX(max_write, (size_t)XATTR_SIZE_MAX) + 2 * PAGE_4K;
 }
 
 static struct fuse_out_header *rep_header(struct relay_req *q)
@@ -83,6 +87,24 @@ int relay_forward(struct relay_req *q, struct relay_rep *ret)
 	return rep.error;
 }
 
+static void relay_log_init(const struct relay *r, const void *arg, size_t len,
+			   const struct fuse_init_out *out)
+{
+	char names[FUSE_INIT_NAMES_SIZE];
+	uint64_t offered;
+
+	log_dbg("FUSE 7.%u, max_write %u, max_pages %u, max_readahead %u, max_background %u, "
+		"time_gran %u",
+		out->minor, out->max_write, out->max_pages, out->max_readahead, out->max_background,
+		out->time_gran);
+	if (fuse_init_offered(arg, len, &offered) == 0)
+		log_dbg("kernel offers: %s", fuse_init_flag_names(offered, names, sizeof(names)));
+	log_dbg("kernel gets: %s",
+		fuse_init_flag_names(r->agreed.kernel_flags, names, sizeof(names)));
+	log_dbg("host grants: %s",
+		fuse_init_flag_names(r->agreed.host_flags, names, sizeof(names)));
+}
+
 static void relay_init(struct relay_req *q)
 {
 	struct relay *r = q->r;
@@ -101,10 +123,7 @@ static void relay_init(struct relay_req *q)
 	if (e == 0) {
 		r->direct_io = r->dax && r->agreed.kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
 		memcpy(relay_payload(q), &to_kernel, sizeof(to_kernel));
-		log_dbg("FUSE 7.%u, max_write %u, flags: kernel 0x%llx, host 0x%llx",
-			r->agreed.minor, r->agreed.max_write,
-			(unsigned long long)r->agreed.kernel_flags,
-			(unsigned long long)r->agreed.host_flags);
+		relay_log_init(r, arg, arg_len, &to_kernel);
 	}
 	relay_answer(q, e, sizeof(to_kernel));
 	atomic_store(&r->init_state, e < 0 ? e : 1);
@@ -163,6 +182,7 @@ static const relay_fn relay_fns[FUSE_OP_MAX] = {
 	[FUSE_SETXATTR] = relay_setxattr,
 	[FUSE_FALLOCATE] = relay_fallocate,
 	[FUSE_COPY_FILE_RANGE] = relay_copy_file_range,
+	[FUSE_COPY_FILE_RANGE_64] = relay_copy_file_range,
 	[FUSE_GETATTR] = relay_attr,
 	[FUSE_STATX] = relay_attr,
 	[FUSE_LOOKUP] = relay_entry,

@@ -18,7 +18,8 @@ void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *a
 		return;
 	if (attr->mode & (S_ISUID | S_ISGID)) {
 		scoped_lock(&i->lock);
-		i->privs_gone = false;
+		if (i->privs == PRIVS_NONE)
+			i->privs = PRIVS_SET_ID;
 	}
 	inode_learn_size(i, attr->size, asked);
 	inode_put(r->inodes, i);
@@ -123,7 +124,7 @@ static void privs_may_come(struct relay_req *q)
 	if (!i)
 		return;
 	(void)pthread_mutex_lock(&i->lock);
-	i->privs_gone = false;
+	i->privs = PRIVS_ANY;
 	(void)pthread_mutex_unlock(&i->lock);
 	inode_put(q->r->inodes, i);
 }
@@ -165,7 +166,7 @@ void relay_setattr(struct relay_req *q)
 	if (in->valid & (FATTR_MTIME | FATTR_SIZE))
 		i->touched = false;
 	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
-		i->privs_gone = false;
+		i->privs = PRIVS_ANY;
 	(void)pthread_mutex_unlock(&i->lock);
 	if (in->valid & FATTR_SIZE) {
 		inode_io_lock(i, true);

@@ -104,6 +104,11 @@ int cred_umask(struct cred *c, mode_t mask)
 	return 0;
 }
 
+bool cred_own_cwd(void)
+{
+	return cred_fs_own;
+}
+
 void cred_drop_fsetid(struct cred *c)
 {
 	bool changed = false;

@@ -77,6 +77,14 @@ void fs_entry_fill(const struct fs_call *c, const struct fs_inode *i, const stru
 	fs_attr_fill(c, stx, &ret->attr);
 }
 
+void fs_mark_submount(const struct fs_call *c, const struct fs_inode *dir, const struct fs_inode *i,
+		      struct fuse_attr *attr)
+{
+	if (fs_flags(c) & FUSE_SUBMOUNTS && S_ISDIR(i->type) &&
+	    (i->dev != dir->dev || i->mnt != dir->mnt))
+		attr->flags |= FUSE_ATTR_SUBMOUNT;
+}
+
 static int fs_put_attr(struct fs_call *c, int fd)
 {
 	struct fuse_attr_out out = { .attr_valid = fs_timeout(c->s) };
@@ -237,7 +245,7 @@ int fs_op_access(struct fs_call *c)
 		return r;
 	if (c->s->cfg.readonly && in->mask & W_OK)
 		return -EROFS;
-	if (h->uid == 0)
+	if (h->uid == 0 || h->uid == FUSE_PROTO_INVALID_UID)
 		have = R_OK | W_OK | (S_ISDIR(i.i->type) || stx.stx_mode & 0111 ? X_OK : 0);
 	else if (h->uid == stx.stx_uid)
 		have = stx.stx_mode >> 6 & 7;

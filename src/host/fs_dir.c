@@ -60,8 +60,10 @@ static int fs_put_plus(struct fs_call *c, struct fs_inode *dir, const struct fs_
 	struct statx stx;
 	int r;
 
-	if (!fs_dots(d->name) && fs_inode_lookup(c->s, dir, d->name, &i.i, &stx) == 0)
+	if (!fs_dots(d->name) && fs_inode_lookup(c->s, dir, d->name, &i.i, &stx) == 0) {
 		fs_entry_fill(c, i.i, &stx, &out);
+		fs_mark_submount(c, dir, i.i, &out.attr);
+	}
 	r = fs_put(c, &out, sizeof(out));
 	if (r == 0)
 		r = fs_put_dirent(c, dir, d);

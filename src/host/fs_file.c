@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/falloc.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -170,12 +171,12 @@ int fs_op_fallocate(struct fs_call *c)
 	return r < 0 ? -errno : 0;
 }
 
-int fs_op_copy_file_range(struct fs_call *c)
+/* Returns what was copied, at most @max. */
+static ssize_t fs_copy_file_range(struct fs_call *c, uint64_t max)
 {
 	_cleanup_handle_ struct fs_handle_ref from = { 0 }, to = { 0 };
 	_cleanup_cred_ struct cred cred = { 0 };
 	const struct fuse_copy_file_range_in *in = fs_arg(c);
-	struct fuse_write_out out = { 0 };
 	off_t off_in, off_out;
 	ssize_t n;
 	int r = fs_href(c, in->fh_in, false, &from);
@@ -192,13 +193,26 @@ int fs_op_copy_file_range(struct fs_call *c)
 	off_out = (off_t)in->off_out;
 	if (fs_flags(c) & FUSE_HANDLE_KILLPRIV_V2 && c->req.h->uid != 0)
 		cred_drop_fsetid(&cred);
+	n = copy_file_range(from.h->fd, &off_in, to.h->fd, &off_out, MIN(in->len, max),
+			    (unsigned int)in->flags);
+	return n < 0 ? -errno : n;
+}
+
+int fs_op_copy_file_range(struct fs_call *c)
+{
 	/* The reply holds 32 bits. */
-	n = copy_file_range(from.h->fd, &off_in, to.h->fd, &off_out,
-			    MIN(in->len, UINT64_C(0x7ffff000)), (unsigned int)in->flags);
-	if (n < 0)
-		return -errno;
-	out.size = (uint32_t)n;
-	return fs_put(c, &out, sizeof(out));
+	ssize_t n = fs_copy_file_range(c, UINT64_C(0x7ffff000));
+	struct fuse_write_out out = { .size = (uint32_t)n };
+
+	return n < 0 ? (int)n : fs_put(c, &out, sizeof(out));
+}
+
+int fs_op_copy_file_range_64(struct fs_call *c)
+{
+	ssize_t n = fs_copy_file_range(c, SSIZE_MAX);
+	struct fuse_copy_file_range_out out = { .bytes_copied = (uint64_t)n };
+
+	return n < 0 ? (int)n : fs_put(c, &out, sizeof(out));
 }
 
 int fs_op_statfs(struct fs_call *c)

@@ -5,18 +5,19 @@
 
 #include "base/log.h"
 #include "host/fs.h"
+#include "wire/fuse_init.h"
 
-#ifndef FUSE_INIT_EXT
-#define FUSE_INIT_EXT (1 << 30)
-#endif
-
-/* Flags are granted only when the guest offers them. */
+/*
+ * Flags are granted only when the guest offers them. Not here: locks, which stay the guest's;
+ * EXPORT_SUPPORT, because a nodeid is void once it is forgotten; WRITEBACK_CACHE, because the size
+ * and mtime are this side's; HANDLE_KILLPRIV, as V2 tells more; what is about notifications.
+ */
 static uint64_t fs_init_flags(const struct fuse_server *s)
 {
 	uint64_t flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ATOMIC_O_TRUNC | FUSE_MAX_PAGES |
 			 FUSE_PARALLEL_DIROPS | FUSE_DONT_MASK | FUSE_ASYNC_DIO |
 			 FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT |
-			 FUSE_CREATE_SUPP_GROUP | FUSE_HAS_INODE_DAX;
+			 FUSE_CREATE_SUPP_GROUP | FUSE_HAS_INODE_DAX | FUSE_ALLOW_IDMAP;
 
 	switch (s->cfg.cache) {
 	case FUSE_CACHE_NONE:
@@ -32,6 +33,12 @@ static uint64_t fs_init_flags(const struct fuse_server *s)
 	}
 	if (s->cfg.window)
 		flags |= FUSE_MAP_ALIGNMENT;
+	if (s->cfg.xattr && s->cfg.posix_acl)
+		flags |= FUSE_POSIX_ACL;
+	if (s->cfg.security_label)
+		flags |= FUSE_SECURITY_CTX;
+	if (s->cfg.submounts)
+		flags |= FUSE_SUBMOUNTS;
 	return flags;
 }
 
@@ -40,11 +47,12 @@ int fs_op_init(struct fs_call *c)
 	const struct fuse_init_in *in = fs_arg(c);
 	size_t in_len = c->req.op->in_size + c->req.rest_len;
 	struct fuse_init_out out = { .major = FUSE_KERNEL_VERSION };
+	char names[FUSE_INIT_NAMES_SIZE];
 	uint64_t offered, granted;
 
 	/* The guest offers again with our version, or knows ours (fs/fuse/inode.c). */
 	if (in->major > FUSE_KERNEL_VERSION) {
-		out.minor = FUSE_KERNEL_MINOR_VERSION;
+		out.minor = FUSE_PROTO_MINOR;
 		return fs_put(c, &out, sizeof(out));
 	}
 	/* VIRTIO 1.2, 5.11.6: at least 7.27; the fields up to flags are there since 7.6. */
@@ -56,9 +64,7 @@ int fs_op_init(struct fs_call *c)
 		offered |= (uint64_t)in->flags2 << 32;
 	granted = offered & fs_init_flags(c->s);
 
-	/* What the newer header adds is understood by number (wire/fuse_proto.h). */
-	out.minor = MAX(FUSE_KERNEL_MINOR_VERSION, 39);
-	out.minor = MIN(out.minor, in->minor);
+	out.minor = MIN((uint32_t)FUSE_PROTO_MINOR, in->minor);
 	out.max_readahead = in->max_readahead;
 	out.flags = (uint32_t)granted;
 	out.flags2 = granted & FUSE_INIT_EXT ? (uint32_t)(granted >> 32) : 0;
@@ -70,7 +76,8 @@ int fs_op_init(struct fs_call *c)
 	out.map_alignment = granted & FUSE_MAP_ALIGNMENT ? 12 : 0;
 	/* relaxed: readers hold session, which we hold for writing */
 	atomic_store_explicit(&c->s->flags, granted, memory_order_relaxed);
-	log_dbg("INIT 7.%u: offered %#llx, granted %#llx", in->minor, (unsigned long long)offered,
-		(unsigned long long)granted);
+	log_dbg("INIT 7.%u, offered: %s", in->minor,
+		fuse_init_flag_names(offered, names, sizeof(names)));
+	log_dbg("granted: %s", fuse_init_flag_names(granted, names, sizeof(names)));
 	return fs_put(c, &out, sizeof(out));
 }

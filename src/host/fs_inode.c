@@ -229,10 +229,15 @@ int fs_inode_lookup(struct fuse_server *s, struct fs_inode *dir, const char *nam
 int fs_reply_lookup(struct fs_call *c, struct fs_inode *dir, const char *name)
 {
 	_cleanup_inode_ struct fs_inode_ref i = { .s = c->s };
+	struct fuse_entry_out out;
 	struct statx stx;
 	int r = fs_inode_lookup(c->s, dir, name, &i.i, &stx);
 
-	return r ? r : fs_put_entry(c, i.i, &stx);
+	if (r < 0)
+		return r;
+	fs_entry_fill(c, i.i, &stx, &out);
+	fs_mark_submount(c, dir, i.i, &out.attr);
+	return fs_put(c, &out, sizeof(out));
 }
 
 int fs_inode_open(struct fuse_server *s, const struct fs_inode *i, int flags)

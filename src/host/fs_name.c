@@ -11,34 +11,6 @@
 
 #include "host/fs.h"
 
-/*
- * FUSE_CREATE_SUPP_GROUP: extensions stand at the end of the request, each with its size and type;
- * the one we asked for holds the group that lets the caller create in this directory.
- */
-static gid_t fs_supp_group(const struct fs_call *c)
-{
-	size_t len = (size_t)c->req.h->total_extlen * 8;
-	const char *p;
-
-	if (!(fs_flags(c) & FUSE_CREATE_SUPP_GROUP) || len > c->req.rest_len)
-		return (gid_t)-1;
-	p = (const char *)c->req.rest + c->req.rest_len - len;
-	while (len >= 8) {
-		uint32_t head[4]; /* size, type, number of groups, the first group */
-
-		memcpy(head, p, 8);
-		if (head[0] < 8 || head[0] > len)
-			break;
-		if (head[1] == FS_EXT_GROUPS && head[0] >= sizeof(head)) {
-			memcpy(head, p, sizeof(head));
-			return head[2] ? (gid_t)head[3] : (gid_t)-1;
-		}
-		p += head[0];
-		len -= head[0];
-	}
-	return (gid_t)-1;
-}
-
 /* Everything about a new name but making it: the directory, the name, who makes it. */
 static int fs_begin(struct fs_call *c, const char *name, uint32_t mask, struct fs_inode_ref *dir,
 		    struct cred *cred)
@@ -52,7 +24,26 @@ static int fs_begin(struct fs_call *c, const char *name, uint32_t mask, struct f
 	if (r == 0 && cred && fs_flags(c) & FUSE_DONT_MASK)
 		r = cred_umask(cred, mask);
 	if (r == 0 && cred)
-		r = cred_become(cred, c->req.h->uid, c->req.h->gid, fs_supp_group(c));
+		r = cred_become(cred, c->req.h->uid, c->req.h->gid, fs_ext_group(c));
+	return r;
+}
+
+/*
+ * The name @name in @dir was just made: label it and put the reply to it. Where it cannot be
+ * labelled it goes again, so that nothing is left that the guest's security module has not seen.
+ */
+static int fs_made(struct fs_call *c, struct fs_inode *dir, const char *name, int remove_flags)
+{
+	_cleanup_close_ int fd = -1;
+	int r = 0;
+
+	if (fs_flags(c) & FUSE_SECURITY_CTX) {
+		fd = openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		r = fd < 0 ? -errno : fs_ext_label(c, fd);
+	}
+	if (r == 0)
+		return fs_reply_lookup(c, dir, name);
+	(void)unlinkat(dir->fd, name, remove_flags);
 	return r;
 }
 
@@ -71,7 +62,7 @@ int fs_op_mknod(struct fs_call *c)
 	if (mknodat(dir.i->fd, c->req.name[0], in->mode, dev) < 0)
 		return -errno;
 	cred_restore(&cred);
-	return fs_reply_lookup(c, dir.i, c->req.name[0]);
+	return fs_made(c, dir.i, c->req.name[0], 0);
 }
 
 int fs_op_mkdir(struct fs_call *c)
@@ -86,7 +77,7 @@ int fs_op_mkdir(struct fs_call *c)
 	if (mkdirat(dir.i->fd, c->req.name[0], in->mode & 07777) < 0)
 		return -errno;
 	cred_restore(&cred);
-	return fs_reply_lookup(c, dir.i, c->req.name[0]);
+	return fs_made(c, dir.i, c->req.name[0], AT_REMOVEDIR);
 }
 
 int fs_op_symlink(struct fs_call *c)
@@ -100,7 +91,7 @@ int fs_op_symlink(struct fs_call *c)
 	if (symlinkat(c->req.name[1], dir.i->fd, c->req.name[0]) < 0)
 		return -errno;
 	cred_restore(&cred);
-	return fs_reply_lookup(c, dir.i, c->req.name[0]);
+	return fs_made(c, dir.i, c->req.name[0], 0);
 }
 
 int fs_op_link(struct fs_call *c)
@@ -227,6 +218,11 @@ int fs_op_create(struct fs_call *c)
 	cred_restore(&cred);
 	if (r < 0 && (r != -EEXIST || in->flags & O_EXCL))
 		return r;
+	r = fd < 0 ? 0 : fs_ext_label(c, fd);
+	if (r < 0) {
+		(void)unlinkat(dir.i->fd, name, 0);
+		return r;
+	}
 	r = fs_inode_lookup(c->s, dir.i, name, &i.i, &stx);
 	if (r < 0)
 		return r;
@@ -265,6 +261,9 @@ int fs_op_tmpfile(struct fs_call *c)
 	if (fd < 0)
 		return -errno;
 	cred_restore(&cred);
+	r = fs_ext_label(c, fd);
+	if (r < 0)
+		return r;
 	path = openat(c->s->proc_fd, fs_proc_name(fd).s, O_PATH | O_CLOEXEC);
 	if (path < 0)
 		return -errno;

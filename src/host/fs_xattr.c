@@ -4,40 +4,69 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/xattr.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "host/fs.h"
 
 /*
- * There is no system call for attributes of an O_PATH descriptor, so the inode is opened. Symbolic
- * links, devices and pipes are not opened: to the guest they have no attributes and get none.
+ * There is no system call for attributes of an O_PATH descriptor, and what is not a regular file or
+ * a directory is not opened. But the link of /proc leads to the inode itself and no further: with
+ * /proc/self/fd as working directory, which is this thread's alone, its number is a name for it.
  */
-static int fs_xattr_open(struct fs_call *c, bool change, int *ret_fd)
+int fs_xattr_name(struct fuse_server *s, int fd, struct fs_proc_name *ret)
 {
-	_cleanup_inode_ struct fs_inode_ref i = { 0 };
+	if (!cred_own_cwd())
+		return -EOPNOTSUPP;
+	if (fchdir(s->proc_fd) < 0)
+		return -errno;
+	*ret = fs_proc_name(fd);
+	return 0;
+}
+
+static int fs_xattr_begin(struct fs_call *c, bool change, struct fs_inode_ref *i,
+			  struct fs_proc_name *proc)
+{
 	int r;
 
 	if (!c->s->cfg.xattr)
 		return -ENOSYS; /* the guest asks no more */
-	r = fs_ref(c, c->req.h->nodeid, &i);
-	if (r < 0)
+	r = fs_ref(c, c->req.h->nodeid, i);
+	if (r == 0 && change && c->s->cfg.readonly)
+		r = -EROFS;
+	return r ? r : fs_xattr_name(c->s, i->i->fd, proc);
+}
+
+static bool fs_is_acl(const char *name)
+{
+	return !strcmp(name, XATTR_NAME_POSIX_ACL_ACCESS) ||
+	       !strcmp(name, XATTR_NAME_POSIX_ACL_DEFAULT);
+}
+
+/*
+ * FUSE_SETXATTR_ACL_KILL_SGID: an access ACL set by one outside of the file's group takes setgid
+ * away. This kernel would look at our groups, not at the caller's.
+ */
+static int fs_kill_sgid(struct fuse_server *s, const struct fs_inode *i)
+{
+	struct statx stx;
+	int r = fs_stat(i->fd, &stx);
+
+	if (r < 0 || !(stx.stx_mode & S_ISGID))
 		return r;
-	if (change && c->s->cfg.readonly)
-		return -EROFS;
-	if (!S_ISREG(i.i->type) && !S_ISDIR(i.i->type))
-		return change ? -EPERM : -ENODATA;
-	r = fs_inode_open(c->s, i.i, O_RDONLY | O_NONBLOCK);
-	if (r < 0)
-		return r;
-	*ret_fd = r;
-	return 0;
+	return fchmodat(s->proc_fd, fs_proc_name(i->fd).s, stx.stx_mode & 07777 & ~(mode_t)S_ISGID,
+			0) < 0
+		       ? -errno
+		       : 0;
 }
 
 int fs_op_setxattr(struct fs_call *c)
 {
-	_cleanup_close_ int fd = -1;
-	_cleanup_cred_ struct cred cred = { 0 };
+	_cleanup_inode_ struct fs_inode_ref i = { 0 };
+	struct fs_proc_name proc;
 	const struct fuse_setxattr_in *in = fs_arg(c);
 	const char *name = c->req.rest;
 	size_t left = c->req.rest_len, len;
@@ -62,45 +91,51 @@ int fs_op_setxattr(struct fs_call *c)
 		return -E2BIG;
 	if (in->flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE))
 		return -EINVAL;
-	r = fs_xattr_open(c, true, &fd);
+	r = fs_xattr_begin(c, true, &i, &proc);
 	if (r < 0)
 		return r;
-	/* An access ACL set by one outside of the file's group takes setgid away. */
-	if (kill)
-		cred_drop_fsetid(&cred);
-	return fsetxattr(fd, name, name + len + 1, in->size, (int)in->flags) < 0 ? -errno : 0;
+	if (setxattr(proc.s, name, name + len + 1, in->size, (int)in->flags) < 0)
+		return -errno;
+	return kill ? fs_kill_sgid(c->s, i.i) : 0;
 }
 
 int fs_op_removexattr(struct fs_call *c)
 {
-	_cleanup_close_ int fd = -1;
-	int r = fs_xattr_open(c, true, &fd);
+	_cleanup_inode_ struct fs_inode_ref i = { 0 };
+	struct fs_proc_name proc;
+	int r = fs_xattr_begin(c, true, &i, &proc);
 
 	if (r < 0)
 		return r;
-	return fremovexattr(fd, c->req.name[0]) < 0 ? -errno : 0;
+	return removexattr(proc.s, c->req.name[0]) < 0 ? -errno : 0;
 }
 
 /* @name NULL: the list of names. */
 static int fs_xattr_get(struct fs_call *c, const char *name)
 {
-	_cleanup_close_ int fd = -1;
+	_cleanup_inode_ struct fs_inode_ref i = { 0 };
+	struct fs_proc_name proc;
 	const struct fuse_getxattr_in *in = fs_arg(c);
 	struct fuse_getxattr_out out = { 0 };
 	_cleanup_free_ char *buf = NULL;
 	size_t size = MIN(in->size, (uint32_t)XATTR_SIZE_MAX);
-	ssize_t n = 0;
-	int r = fs_xattr_open(c, false, &fd);
+	ssize_t n;
+	int r = fs_xattr_begin(c, false, &i, &proc);
 
-	if (r < 0 && !(r == -ENODATA && !name))
+	if (r < 0)
 		return r;
 	if (in->size > c->room)
 		return -EINVAL;
 	buf = malloc(size + 1);
 	if (!buf)
 		return -ENOMEM;
-	if (fd >= 0)
-		n = name ? fgetxattr(fd, name, buf, size) : flistxattr(fd, buf, size);
+	n = name ? getxattr(proc.s, name, buf, size) : listxattr(proc.s, buf, size);
+	/*
+	 * With FUSE_POSIX_ACL the guest's kernel asks for the ACL when it checks a permission, and
+	 * takes every other error for a refusal.
+	 */
+	if (n < 0 && errno == EOPNOTSUPP && name && fs_flags(c) & FUSE_POSIX_ACL && fs_is_acl(name))
+		return -ENODATA;
 	if (n < 0)
 		return -errno;
 	if (in->size)

@@ -44,6 +44,9 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		.cache = cfg->cache,
 		.readonly = cfg->readonly,
 		.xattr = cfg->xattr,
+		.posix_acl = cfg->posix_acl,
+		.security_label = cfg->security_label,
+		.submounts = cfg->submounts,
 		.window = cfg->window,
 	};
 	struct vhost_backend_config vhost = {

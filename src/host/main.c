@@ -104,7 +104,7 @@ static int run(struct host_options *o)
 			return r;
 		}
 	}
-	r = sandbox_enter(o->sandbox, o->shared_dir, &box, &what);
+	r = sandbox_enter(o->sandbox, o->shared_dir, o->host.security_label, &box, &what);
 	if (r < 0) {
 		log_err("%s: %s: %s", o->shared_dir, what, strerror(-r));
 		return r;

@@ -30,6 +30,10 @@ const char *host_options_usage(void)
 	       "      --num-request-queues=N     request queues, each with a thread (1)\n"
 	       "      --readonly                 refuse all changes\n"
 	       "      --xattr, --no-xattr        extended attributes (on)\n"
+	       "      --posix-acl, --no-posix-acl\n"
+	       "                                 ACLs, checked by the guest (on, with xattr)\n"
+	       "      --security-label           store the guest's security labels\n"
+	       "      --announce-submounts       show mount points in DIR as such\n"
 	       "      --sandbox=none|chroot|namespace\n"
 	       "                                 confinement (namespace as root, else none)\n"
 	       "      --log-level=LEVEL          error, warn, info or debug (info)\n"
@@ -120,6 +124,10 @@ enum {
 	OPT_READONLY,
 	OPT_XATTR,
 	OPT_NO_XATTR,
+	OPT_POSIX_ACL,
+	OPT_NO_POSIX_ACL,
+	OPT_SECURITY_LABEL,
+	OPT_SUBMOUNTS,
 	OPT_SANDBOX,
 	OPT_LOG_LEVEL,
 	OPT_SYSLOG,
@@ -137,6 +145,10 @@ static const struct option host_options[] = {
 	{ "readonly", no_argument, NULL, OPT_READONLY },
 	{ "xattr", no_argument, NULL, OPT_XATTR },
 	{ "no-xattr", no_argument, NULL, OPT_NO_XATTR },
+	{ "posix-acl", no_argument, NULL, OPT_POSIX_ACL },
+	{ "no-posix-acl", no_argument, NULL, OPT_NO_POSIX_ACL },
+	{ "security-label", no_argument, NULL, OPT_SECURITY_LABEL },
+	{ "announce-submounts", no_argument, NULL, OPT_SUBMOUNTS },
 	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "debug", no_argument, NULL, 'd' },
@@ -185,6 +197,16 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 	case OPT_NO_XATTR:
 		o->host.xattr = c == OPT_XATTR;
 		return 0;
+	case OPT_POSIX_ACL:
+	case OPT_NO_POSIX_ACL:
+		o->host.posix_acl = c == OPT_POSIX_ACL;
+		return 0;
+	case OPT_SECURITY_LABEL:
+		o->host.security_label = true;
+		return 0;
+	case OPT_SUBMOUNTS:
+		o->host.submounts = true;
+		return 0;
 	case OPT_SANDBOX:
 		r = parse_word(arg, sandboxes, ARRAY_SIZE(sandboxes), &v);
 		o->sandbox = (enum host_sandbox)v;
@@ -231,6 +253,7 @@ int host_options_parse(int argc, char **argv, struct host_options *ret)
 			.max_mappings = HOST_DEFAULT_MAPS,
 			.cache = FUSE_CACHE_AUTO,
 			.xattr = true,
+			.posix_acl = true,
 		},
 	};
 	int c;

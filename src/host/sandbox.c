@@ -53,11 +53,11 @@ static int sandbox_pivot(const char *dir, const char **ret_what)
 	return 0;
 }
 
-static int sandbox_caps(const char **ret_what)
+static int sandbox_caps(uint64_t more, const char **ret_what)
 {
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct d[_LINUX_CAPABILITY_U32S_3] = { 0 };
-	uint64_t keep = geteuid() == 0 ? SANDBOX_CAPS : 0;
+	uint64_t keep = geteuid() == 0 ? SANDBOX_CAPS | more : 0;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return fail(ret_what, "cannot set no_new_privs");
@@ -77,7 +77,7 @@ static int sandbox_caps(const char **ret_what)
 	return 0;
 }
 
-int sandbox_enter(enum host_sandbox how, const char *shared_dir, struct sandbox *ret,
+int sandbox_enter(enum host_sandbox how, const char *shared_dir, bool labels, struct sandbox *ret,
 		  const char **ret_what)
 {
 	_cleanup_close_ int root = -1, proc = -1;
@@ -103,7 +103,7 @@ int sandbox_enter(enum host_sandbox how, const char *shared_dir, struct sandbox 
 	root = open(how == HOST_SANDBOX_NONE ? dir : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return fail(ret_what, "cannot open the shared directory");
-	r = sandbox_caps(ret_what);
+	r = sandbox_caps(labels ? BIT(CAP_SYS_ADMIN) : 0, ret_what);
 	if (r < 0)
 		return r;
 	ret->root_fd = steal_fd(&root);

@@ -2,6 +2,7 @@
 // FUSE_INIT in both directions: what the kernel and the host learn of each other.
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -10,55 +11,79 @@
 #define FUSE_INIT_MIN_MINOR 27 /* VIRTIO 1.2, 5.11: FUSE 7.27 is the oldest */
 #define FUSE_INIT_DEFAULT_MAX_PAGES 32 /* fs/fuse: FUSE_DEFAULT_MAX_PAGES_PER_REQ */
 
-/* The newest minor whose structures this project knows. */
-#define FUSE_INIT_OUR_MINOR 43
-
 #define FLAG(n, r, d, w)                                                                           \
 	{ .bit = FUSE_##n, .name = #n, .rule = FUSE_INIT_##r, .rule_dax = FUSE_INIT_##d, .why = (w) }
 
+/*
+ * Checked against fs/fuse of Linux 7.3. "The reply is not looked at" means that
+ * process_init_reply() does not: such a flag only tells what the kernel can do.
+ */
 static const struct fuse_init_flag init_flags[] = {
 	FLAG(ASYNC_READ, LOCAL, LOCAL, "requests run in parallel on our workers"),
-	FLAG(POSIX_LOCKS, FORWARD, FORWARD, "the host keeps the locks, if it can"),
+	FLAG(POSIX_LOCKS, FORWARD, FORWARD, "the host keeps the locks; else the kernel does"),
+	FLAG(FILE_OPS, MASK, MASK, "no kernel has ever used it"),
 	FLAG(ATOMIC_O_TRUNC, FORWARD, FORWARD, "OPEN with O_TRUNC drains the window first"),
 	FLAG(EXPORT_SUPPORT, FORWARD, FORWARD, "the host must find \".\" and \"..\" by nodeid"),
 	FLAG(BIG_WRITES, LOCAL, LOCAL, "our buffers take max_write"),
-	FLAG(DONT_MASK, FORWARD, FORWARD, "the host applies the umask"),
-	FLAG(SPLICE_WRITE, MASK, MASK, "requests are read into memory that the device reaches"),
+	FLAG(DONT_MASK, FORWARD, FORWARD, "the host applies the umask, which default ACLs need"),
+	FLAG(SPLICE_WRITE, MASK, MASK,
+	     "requests are read into memory that the device reaches; the reply is not looked at"),
 	FLAG(SPLICE_MOVE, MASK, MASK, "as SPLICE_WRITE"),
 	FLAG(SPLICE_READ, MASK, MASK, "as SPLICE_WRITE"),
-	FLAG(FLOCK_LOCKS, FORWARD, FORWARD, "the host keeps the locks, if it can"),
-	FLAG(HAS_IOCTL_DIR, FORWARD, FORWARD, "the host answers ioctls on directories"),
+	FLAG(FLOCK_LOCKS, FORWARD, FORWARD, "the host keeps the locks; else the kernel does"),
+	FLAG(HAS_IOCTL_DIR, FORWARD, FORWARD,
+	     "tells the host that the kernel sends them; the reply is not looked at"),
 	FLAG(AUTO_INVAL_DATA, FORWARD, FORWARD, "the kernel's cache follows the host's mtime"),
-	FLAG(DO_READDIRPLUS, FORWARD, FORWARD, "the host answers it"),
-	FLAG(READDIRPLUS_AUTO, FORWARD, FORWARD, "the host answers it"),
+	FLAG(DO_READDIRPLUS, FORWARD, FORWARD, "the host answers it; the sizes in it are noted"),
+	FLAG(READDIRPLUS_AUTO, FORWARD, FORWARD, "the kernel chooses between the two"),
 	FLAG(ASYNC_DIO, LOCAL, LOCAL, "requests run in parallel on our workers"),
 	FLAG(WRITEBACK_CACHE, FORWARD, MASK,
 	     "would make the kernel, not the host, the owner of size and mtime"),
-	FLAG(NO_OPEN_SUPPORT, FORWARD, MASK, "the window needs to see OPEN and RELEASE"),
+	FLAG(NO_OPEN_SUPPORT, FORWARD, MASK,
+	     "the window needs to see OPEN and RELEASE; the reply is not looked at"),
 	FLAG(PARALLEL_DIROPS, FORWARD, FORWARD, "the host must bear parallel lookups"),
-	FLAG(HANDLE_KILLPRIV, FORWARD, FORWARD, "the host drops setuid and setgid bits"),
-	FLAG(POSIX_ACL, FORWARD, FORWARD, "the host stores and applies ACLs"),
-	FLAG(ABORT_ERROR, LOCAL, LOCAL, "about the kernel's answer to us after an abort"),
+	FLAG(HANDLE_KILLPRIV, FORWARD, FORWARD,
+	     "the host drops privileges by every write; the first after an open goes to it"),
+	FLAG(POSIX_ACL, FORWARD, FORWARD,
+	     "the host stores ACLs and applies default ones; the kernel checks by them"),
+	FLAG(ABORT_ERROR, LOCAL, LOCAL, "tells us an abort (ECONNABORTED) from an unmount"),
 	FLAG(MAX_PAGES, LOCAL, LOCAL, "our buffers take max_write; the host sees our limit"),
 	FLAG(CACHE_SYMLINKS, FORWARD, FORWARD, "the host says whether links change"),
-	FLAG(NO_OPENDIR_SUPPORT, FORWARD, FORWARD, "directories do not use the window"),
-	FLAG(EXPLICIT_INVAL_DATA, FORWARD, FORWARD, "the host says when data changed"),
+	FLAG(NO_OPENDIR_SUPPORT, FORWARD, FORWARD,
+	     "directories do not use the window; the reply is not looked at"),
+	FLAG(EXPLICIT_INVAL_DATA, FORWARD, FORWARD, "the host answers for the kernel's cache"),
 	FLAG(MAP_ALIGNMENT, HOST, HOST, "the window is ours, not the kernel's"),
-	FLAG(SUBMOUNTS, FORWARD, FORWARD, "the host announces mount points"),
-	FLAG(HANDLE_KILLPRIV_V2, FORWARD, FORWARD, "the host drops setuid, setgid, capabilities"),
+	FLAG(SUBMOUNTS, FORWARD, FORWARD,
+	     "the kernel offers it for its own virtiofs only, not on /dev/fuse"),
+	FLAG(HANDLE_KILLPRIV_V2, FORWARD, FORWARD,
+	     "the host drops what a write says; until it has, writes go to it"),
 	FLAG(SETXATTR_EXT, FORWARD, FORWARD, "changes the size of SETXATTR, which we forward"),
 	FLAG(INIT_EXT, LOCAL, LOCAL, "flags2 is there; stated to the host by ourselves"),
-	FLAG(SECURITY_CTX, FORWARD, FORWARD, "the host stores the context"),
+	/* FUSE_INIT_RESERVED is a negative int in the header. */
+	{ .bit = UINT64_C(1) << 31,
+	  .name = "INIT_RESERVED",
+	  .rule = FUSE_INIT_MASK,
+	  .rule_dax = FUSE_INIT_MASK,
+	  .why = "must not be used" },
+	FLAG(SECURITY_CTX, FORWARD, FORWARD, "the host stores the label with what is created"),
 	FLAG(HAS_INODE_DAX, MASK, HOST, "FUSE_ATTR_DAX is for our window"),
-	FLAG(CREATE_SUPP_GROUP, FORWARD, FORWARD, "the host switches to the group"),
-	FLAG(HAS_EXPIRE_ONLY, MASK, MASK, "no notification queue is driven"),
-	FLAG(DIRECT_IO_ALLOW_MMAP, LOCAL, LOCAL, "files served from the window can be mmapped"),
+	FLAG(CREATE_SUPP_GROUP, FORWARD, FORWARD,
+	     "the host creates with the caller's group that fits the directory"),
+	FLAG(HAS_EXPIRE_ONLY, MASK, MASK,
+	     "no notification queue is driven (nor by the kernel's virtiofs); the reply is not "
+	     "looked at"),
+	FLAG(DIRECT_IO_ALLOW_MMAP, FORWARD, LOCAL,
+	     "with a window the kernel's cache of a file is its mappings only"),
 	FLAG(PASSTHROUGH, MASK, MASK, "the host's files have no descriptor here"),
 	FLAG(NO_EXPORT_SUPPORT, FORWARD, FORWARD, "the host says that handles are of no use"),
-	FLAG(HAS_RESEND, MASK, MASK, "requests are not taken over by another daemon"),
-	FLAG(ALLOW_IDMAP, FORWARD, FORWARD, "the host must bear unmapped ids"),
+	FLAG(HAS_RESEND, MASK, MASK,
+	     "requests are not taken over by another daemon; the reply is not looked at"),
+	FLAG(ALLOW_IDMAP, FORWARD, FORWARD,
+	     "the host must bear requests without user; needs default_permissions, which we set"),
 	FLAG(OVER_IO_URING, MASK, MASK, "requests are read from /dev/fuse"),
-	FLAG(REQUEST_TIMEOUT, MASK, MASK, "a slow host is no reason to abort the mount"),
+	FLAG(REQUEST_TIMEOUT, MASK, MASK,
+	     "a host that stalls is found by a probe of ours; one that is slow is let be"),
+	FLAG(HAS_IO_URING_BUFPOOL, MASK, MASK, "as OVER_IO_URING"),
 };
 
 const struct fuse_init_flag *fuse_init_flags(size_t *ret_count)
@@ -72,6 +97,26 @@ const char *fuse_init_rule_name(enum fuse_init_rule rule)
 	static const char *const names[] = { "forward", "local", "host", "mask" };
 
 	return names[rule];
+}
+
+char *fuse_init_flag_names(uint64_t flags, char *buf, size_t size)
+{
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (unsigned int bit = 0; bit < 64 && at < size; bit++) {
+		uint64_t b = UINT64_C(1) << bit;
+		const char *name = NULL;
+
+		if (!(flags & b))
+			continue;
+		for (size_t i = 0; i < ARRAY_SIZE(init_flags); i++)
+			if (init_flags[i].bit == b)
+				name = init_flags[i].name;
+		at += (size_t)(name ? snprintf(buf + at, size - at, "%s%s", at ? " " : "", name)
+				    : snprintf(buf + at, size - at, "%sbit%u", at ? " " : "", bit));
+	}
+	return buf;
 }
 
 /* All bits that follow @rule. */
@@ -102,6 +147,13 @@ static int init_in_read(const void *in, size_t len, struct fuse_init_in *ret, ui
 	return 0;
 }
 
+int fuse_init_offered(const void *in, size_t len, uint64_t *ret)
+{
+	struct fuse_init_in kernel;
+
+	return init_in_read(in, len, &kernel, ret);
+}
+
 int fuse_init_to_host(const void *in, size_t len, const struct fuse_init_wish *wish,
 		      struct fuse_init_in *ret)
 {
@@ -121,7 +173,7 @@ int fuse_init_to_host(const void *in, size_t len, const struct fuse_init_wish *w
 		 FUSE_INIT_EXT;
 	*ret = (struct fuse_init_in){
 		.major = FUSE_KERNEL_VERSION,
-		.minor = MIN(kernel.minor, (uint32_t)FUSE_INIT_OUR_MINOR),
+		.minor = MIN(kernel.minor, (uint32_t)FUSE_PROTO_MINOR),
 		.max_readahead = kernel.max_readahead,
 		.flags = (uint32_t)flags,
 		.flags2 = (uint32_t)(flags >> 32),
@@ -145,6 +197,16 @@ static int init_out_read(const void *out, size_t len, struct fuse_init_out *ret)
 		o.max_pages = FUSE_INIT_DEFAULT_MAX_PAGES;
 	*ret = o;
 	return 0;
+}
+
+/*
+ * max_background and congestion_threshold are about the queue in front of our workers, not the
+ * host's: what waits there in excess is in the way of requests that somebody waits for. 0: the
+ * kernel takes its own default.
+ */
+static uint16_t init_background(uint16_t host, const struct fuse_init_wish *wish)
+{
+	return wish->max_background ? MIN(host, wish->max_background) : host;
 }
 
 int fuse_init_to_kernel(const void *in, size_t in_len, const void *out, size_t len,
@@ -176,7 +238,7 @@ int fuse_init_to_kernel(const void *in, size_t in_len, const void *out, size_t l
 		max_bytes = MIN(max_bytes, (uint64_t)FUSE_INIT_DEFAULT_MAX_PAGES * 4096);
 	max_bytes = align_down(max_bytes, 4096);
 
-	minor = MIN(kernel.minor, (uint32_t)FUSE_INIT_OUR_MINOR);
+	minor = MIN(kernel.minor, (uint32_t)FUSE_PROTO_MINOR);
 	minor = MIN(minor, host.minor);
 
 	*ret = (struct fuse_init_out){
@@ -185,8 +247,8 @@ int fuse_init_to_kernel(const void *in, size_t in_len, const void *out, size_t l
 		.max_readahead = MIN(kernel.max_readahead, host.max_readahead),
 		.flags = (uint32_t)flags,
 		.flags2 = (uint32_t)(flags >> 32),
-		.max_background = host.max_background,
-		.congestion_threshold = host.congestion_threshold,
+		.max_background = init_background(host.max_background, wish),
+		.congestion_threshold = init_background(host.congestion_threshold, wish),
 		.max_write = (uint32_t)max_bytes,
 		.time_gran = host.time_gran ? host.time_gran : 1,
 		.max_pages = (uint16_t)(max_bytes / 4096),

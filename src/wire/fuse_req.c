@@ -75,6 +75,8 @@ static const struct fuse_op_info fuse_ops[FUSE_OP_MAX] = {
 	OP(TMPFILE, sizeof(struct fuse_create_in),
 	   sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out), 1),
 	OP(STATX, sizeof(struct fuse_statx_in), sizeof(struct fuse_statx_out), 0),
+	OP(COPY_FILE_RANGE_64, sizeof(struct fuse_copy_file_range_in),
+	   sizeof(struct fuse_copy_file_range_out), 0),
 };
 
 const struct fuse_op_info *fuse_op_info(uint32_t opcode)

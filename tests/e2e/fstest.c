@@ -17,8 +17,9 @@
 #include "report.h"
 #include "tool.h"
 
-static const struct test *const tables[] = { data_tests, size_tests, dir_tests,	  name_tests,
-					     attr_tests, mmap_tests, share_tests, random_tests };
+static const struct test *const tables[] = { data_tests,  size_tests,	dir_tests,
+					     name_tests,  attr_tests,	mmap_tests,
+					     share_tests, random_tests, proto_tests };
 
 uint64_t random_seed = 1;
 long random_ops = 3000;

@@ -23,7 +23,7 @@ struct test {
 
 /* Tables of tests, each ended by an empty entry. */
 extern const struct test data_tests[], size_tests[], dir_tests[], name_tests[], attr_tests[],
-	mmap_tests[], share_tests[], random_tests[];
+	mmap_tests[], share_tests[], random_tests[], proto_tests[];
 
 /* Numbers from the command line. */
 extern uint64_t random_seed;

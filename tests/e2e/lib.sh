@@ -102,7 +102,8 @@ running()
 # signal SIGNAL NAME - only to what was spawned and runs
 signal()
 {
-	! running "$2" || kill -s "$1" "$(cat "$work/$2.pid")"
+	# It may end, or have ended just now without its status being there yet.
+	! running "$2" || kill -s "$1" "$(cat "$work/$2.pid")" 2>/dev/null || true
 }
 
 # status_of NAME - its exit status, when it ends within 20 s

@@ -90,12 +90,19 @@ static void some_flags_by_number(void **state)
 		const char *name;
 		unsigned int bit;
 	} known[] = {
-		{ "ASYNC_READ", 0 },	     { "ATOMIC_O_TRUNC", 3 },
-		{ "WRITEBACK_CACHE", 16 },   { "MAX_PAGES", 22 },
-		{ "MAP_ALIGNMENT", 26 },     { "SETXATTR_EXT", 29 },
-		{ "INIT_EXT", 30 },	     { "HAS_INODE_DAX", 33 },
-		{ "CREATE_SUPP_GROUP", 34 }, { "DIRECT_IO_ALLOW_MMAP", 36 },
+		{ "ASYNC_READ", 0 },
+		{ "ATOMIC_O_TRUNC", 3 },
+		{ "WRITEBACK_CACHE", 16 },
+		{ "MAX_PAGES", 22 },
+		{ "MAP_ALIGNMENT", 26 },
+		{ "SETXATTR_EXT", 29 },
+		{ "INIT_EXT", 30 },
+		{ "HAS_INODE_DAX", 33 },
+		{ "CREATE_SUPP_GROUP", 34 },
+		{ "DIRECT_IO_ALLOW_MMAP", 36 },
 		{ "OVER_IO_URING", 41 },
+		{ "INIT_RESERVED", 31 },
+		{ "HAS_IO_URING_BUFPOOL", 43 },
 	};
 	size_t n;
 	const struct fuse_init_flag *f = fuse_init_flags(&n);
@@ -447,6 +454,74 @@ static void the_rest_is_passed_on(void **state)
 	assert_int_equal(out.time_gran, 1000);
 }
 
+/* What a queue in front of our workers is good for bounds what the host allows. */
+static void background(void **state)
+{
+	static const struct {
+		uint16_t host, ours, want;
+	} cases[] = { { 12, 0, 12 }, { 12, 32, 12 }, { UINT16_MAX, 32, 32 }, { 0, 32, 0 } };
+	struct fuse_init_in in = kernel_in(0);
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct fuse_init_wish w = wish(true);
+		struct fuse_init_out h = host_out(0), out;
+		struct fuse_init_result result;
+
+		w.max_background = cases[i].ours;
+		h.max_background = h.congestion_threshold = cases[i].host;
+		assert_int_equal(
+			fuse_init_to_kernel(&in, sizeof(in), &h, sizeof(h), &w, &out, &result), 0);
+		assert_int_equal(out.max_background, cases[i].want);
+		assert_true(out.congestion_threshold <= out.max_background);
+	}
+}
+
+/*
+ * What Linux 7.3's virtiofs would negotiate with a host that grants all, and we do not: each of
+ * these has its reason in the table, and a change of it is a change of behaviour.
+ */
+static void what_the_kernels_virtiofs_has(void **state)
+{
+	/* fuse_new_init() of 7.3, without what is for its window and without SUBMOUNTS */
+	const uint64_t theirs =
+		FUSE_ASYNC_READ | FUSE_POSIX_LOCKS | FUSE_ATOMIC_O_TRUNC | FUSE_EXPORT_SUPPORT |
+		FUSE_BIG_WRITES | FUSE_DONT_MASK | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE |
+		FUSE_SPLICE_READ | FUSE_FLOCK_LOCKS | FUSE_HAS_IOCTL_DIR | FUSE_AUTO_INVAL_DATA |
+		FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO |
+		FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS |
+		FUSE_HANDLE_KILLPRIV | FUSE_POSIX_ACL | FUSE_ABORT_ERROR | FUSE_MAX_PAGES |
+		FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA |
+		FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT | FUSE_SECURITY_CTX |
+		FUSE_CREATE_SUPP_GROUP | FUSE_HAS_EXPIRE_ONLY | FUSE_DIRECT_IO_ALLOW_MMAP |
+		FUSE_NO_EXPORT_SUPPORT | FUSE_HAS_RESEND | FUSE_ALLOW_IDMAP | FUSE_REQUEST_TIMEOUT |
+		FUSE_PASSTHROUGH;
+	/* what the kernel only tells, and does not look at in the reply */
+	const uint64_t informs = FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE | FUSE_SPLICE_READ |
+				 FUSE_HAS_EXPIRE_ONLY | FUSE_HAS_RESEND;
+	uint64_t missing = informs | FUSE_PASSTHROUGH | FUSE_REQUEST_TIMEOUT;
+
+	assert_int_equal(theirs & ~granted(theirs, theirs, false), missing);
+	missing |= FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT;
+	assert_int_equal(theirs & ~granted(theirs, theirs, true), missing);
+}
+
+static void names_of_flags(void **state)
+{
+	char buf[FUSE_INIT_NAMES_SIZE], small[20];
+
+	assert_string_equal(fuse_init_flag_names(0, buf, sizeof(buf)), "");
+	assert_string_equal(fuse_init_flag_names(FUSE_ASYNC_READ | FUSE_POSIX_ACL |
+							 UINT64_C(1) << 63,
+						 buf, sizeof(buf)),
+			    "ASYNC_READ POSIX_ACL bit63");
+	/* All of them fit; less room cuts. */
+	(void)fuse_init_flag_names(ALL_FLAGS, buf, sizeof(buf));
+	assert_non_null(strstr(buf, " bit63"));
+	memset(small, 'x', sizeof(small));
+	(void)fuse_init_flag_names(ALL_FLAGS, small, sizeof(small));
+	assert_int_equal(strlen(small), sizeof(small) - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,6 +542,9 @@ int main(void)
 		cmocka_unit_test(max_write_too_small),
 		cmocka_unit_test(map_alignment),
 		cmocka_unit_test(the_rest_is_passed_on),
+		cmocka_unit_test(background),
+		cmocka_unit_test(what_the_kernels_virtiofs_has),
+		cmocka_unit_test(names_of_flags),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

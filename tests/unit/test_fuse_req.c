@@ -74,6 +74,7 @@ static const struct form forms[] = {
 	{ 50, "SYNCFS", 8, 0, 0 },
 	{ 51, "TMPFILE", 16, 144, 1 },
 	{ 52, "STATX", 24, 288, 0 },
+	{ 53, "COPY_FILE_RANGE_64", 56, 8, 0 },
 };
 
 /* A valid request of @f in memory of exactly its size, so that a sanitizer sees a read behind it. */
@@ -292,7 +293,7 @@ static void payload_elsewhere(void **state)
 
 static void unknown_opcodes(void **state)
 {
-	static const uint32_t ops[] = { 0, 7, 19, 53, 63, 64, 4096, 1048576, UINT32_MAX };
+	static const uint32_t ops[] = { 0, 7, 19, 54, 63, 64, 4096, 1048576, UINT32_MAX };
 
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
 		struct fuse_in_header h = { .len = sizeof(h), .opcode = ops[i] };

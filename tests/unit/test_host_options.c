@@ -57,6 +57,7 @@ static void defaults(void **state)
 	assert_int_equal(o.host.num_request_queues, 1);
 	assert_int_equal(o.host.cache, FUSE_CACHE_AUTO);
 	assert_true(o.host.xattr && !o.host.readonly);
+	assert_true(o.host.posix_acl && !o.host.security_label && !o.host.submounts);
 	assert_string_equal(o.host.tag, "vfsdax");
 	assert_int_equal(o.sandbox, geteuid() ? HOST_SANDBOX_NONE : HOST_SANDBOX_NAMESPACE);
 }
@@ -78,6 +79,11 @@ static void values(void **state)
 	assert_int_equal(o.sandbox, HOST_SANDBOX_CHROOT);
 	assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
 	assert_int_equal(PARSE(&o, BASE, "--tag=123456789012345678901234567890123456"), 0);
+	assert_int_equal(
+		PARSE(&o, BASE, "--no-posix-acl", "--security-label", "--announce-submounts"), 0);
+	assert_true(!o.host.posix_acl && o.host.security_label && o.host.submounts);
+	assert_int_equal(PARSE(&o, BASE, "--no-posix-acl", "--posix-acl"), 0);
+	assert_true(o.host.posix_acl);
 	assert_int_equal(PARSE(&o, "--help"), 0);
 	assert_true(o.help);
 	assert_int_equal(PARSE(&o, "-V"), 0);

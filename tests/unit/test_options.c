@@ -12,9 +12,9 @@
 
 /* Every option, in the form in which help and manual show it. */
 static const char *const shown[] = {
-	"-f",	  "--foreground", "-d",	       "--debug",      "-h",
-	"--help", "-V",		  "--version", "--pci=",       "--vhost-user=",
-	"-o",	  "dax=always",	  "dax=never", "max_threads=", "stats=",
+	"-f",	     "--foreground", "-d",	   "--debug",	    "-h", "--help",
+	"-V",	     "--version",    "--pci=",	   "--vhost-user=", "-o", "dax=always",
+	"dax=never", "max_threads=", "max_write=", "stats=",
 };
 
 /* Parse a command line given as one string; *rest receives what is left for libfuse. */
@@ -69,6 +69,7 @@ static void mountpoint_alone(void **state)
 	assert_null(o.stats);
 	assert_int_equal(o.dax, DAX_DEFAULT);
 	assert_int_equal(o.max_threads, OPTIONS_THREADS_DEFAULT);
+	assert_int_equal(o.max_write, OPTIONS_WRITE_DEFAULT);
 	assert_false(o.foreground || o.debug || o.help || o.version);
 	options_free(&o);
 }
@@ -99,11 +100,14 @@ static void all_options(void **state)
 {
 	struct options o;
 
-	good("-f -d --pci=0000:00:04.0 -o dax=always,max_threads=3,stats=/run/s /tmp", &o);
+	good("-f -d --pci=0000:00:04.0 -o dax=always,max_threads=3,max_write=65536,stats=/run/s "
+	     "/tmp",
+	     &o);
 	assert_true(o.foreground && o.debug);
 	assert_string_equal(o.pci, "0000:00:04.0");
 	assert_int_equal(o.dax, DAX_ALWAYS);
 	assert_int_equal(o.max_threads, 3);
+	assert_int_equal(o.max_write, 65536);
 	assert_string_equal(o.stats, "/run/s");
 	options_free(&o);
 	good("--foreground --vhost-user=/run/vhost.sock /tmp", &o);
@@ -165,6 +169,9 @@ static void wrong_ones(void **state)
 	wrong("/tmp -o max_threads=65");
 	wrong("/tmp -o max_threads=-1");
 	wrong("/tmp -o max_threads=x");
+	wrong("/tmp -o max_write=4095");
+	wrong("/tmp -o max_write=16777217");
+	wrong("/tmp -o max_write=x");
 	wrong("/tmp --pci=0000:00:04.0 --vhost-user=/s");
 }
 
