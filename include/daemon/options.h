@@ -21,6 +21,7 @@ struct options {
 	char *stats;	   /* a file for counters, or NULL */
 	enum dax_mode dax;
 	unsigned int max_threads; /* 1 to OPTIONS_THREADS_MAX */
+	unsigned int queue_size;  /* a power of two, OPTIONS_QUEUE_MIN to OPTIONS_QUEUE_MAX */
 	int foreground;
 	int debug;
 	int help;
@@ -29,6 +30,8 @@ struct options {
 
 #define OPTIONS_THREADS_DEFAULT 8u
 #define OPTIONS_THREADS_MAX	64u
+#define OPTIONS_QUEUE_MIN	16u
+#define OPTIONS_QUEUE_MAX	1024u
 
 /*
  * options_parse() - read @args. What it does not know stays in @args, for libfuse.

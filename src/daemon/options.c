@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/num.h"
 #include "daemon/options.h"
 
 enum {
@@ -35,6 +36,7 @@ static const struct fuse_opt option_list[] = {
 	OPT("--pci=%s", pci, 0),
 	OPT("stats=%s", stats, 0),
 	OPT("max_threads=%u", max_threads, 0),
+	OPT("queue_size=%u", queue_size, 0),
 	FUSE_OPT_KEY("dax=", KEY_DAX_VALUE),
 	FUSE_OPT_KEY("dax", KEY_DAX),
 	FUSE_OPT_END,
@@ -58,8 +60,10 @@ const char *options_usage(void)
 	       "        dax=inode           use the window for files that the host marks so\n"
 	       "        dax=never           do not use the window\n"
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
+	       "        queue_size=N        entries of a virtqueue at most (16 to 1024)\n"
 	       "        stats=FILE          write counters to FILE on SIGUSR1 and at the end\n"
-	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in mount.fuse3(8)\n";
+	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in "
+	       "mount.fuse3(8)\n";
 }
 
 static int option_dax(struct options *o, const char *value)
@@ -107,7 +111,8 @@ int options_parse(struct fuse_args *args, struct options *ret)
 {
 	char *absolute;
 
-	*ret = (struct options){ .max_threads = OPTIONS_THREADS_DEFAULT };
+	*ret = (struct options){ .max_threads = OPTIONS_THREADS_DEFAULT,
+				 .queue_size = OPTIONS_QUEUE_MAX };
 	if (fuse_opt_parse(args, ret, option_list, option_proc) < 0)
 		return -EINVAL;
 	if (ret->help || ret->version)
@@ -120,6 +125,12 @@ int options_parse(struct fuse_args *args, struct options *ret)
 	}
 	if (ret->max_threads < 1 || ret->max_threads > OPTIONS_THREADS_MAX) {
 		log_err("max_threads=%u: it is 1 to %u", ret->max_threads, OPTIONS_THREADS_MAX);
+		return -EINVAL;
+	}
+	if (ret->queue_size < OPTIONS_QUEUE_MIN || ret->queue_size > OPTIONS_QUEUE_MAX ||
+	    !is_pow2(ret->queue_size)) {
+		log_err("queue_size=%u: it is a power of two from %u to %u", ret->queue_size,
+			OPTIONS_QUEUE_MIN, OPTIONS_QUEUE_MAX);
 		return -EINVAL;
 	}
 	if (ret->vhost_user && ret->pci) {

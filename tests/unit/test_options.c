@@ -12,9 +12,9 @@
 
 /* Every option, in the form in which help and manual show it. */
 static const char *const shown[] = {
-	"-f",	  "--foreground", "-d",	       "--debug",      "-h",
-	"--help", "-V",		  "--version", "--pci=",       "--vhost-user=",
-	"-o",	  "dax=always",	  "dax=never", "max_threads=", "stats=",
+	"-f",	     "--foreground", "-d",     "--debug",	"-h", "--help",
+	"-V",	     "--version",    "--pci=", "--vhost-user=", "-o", "dax=always",
+	"dax=never", "max_threads=", "stats=", "queue_size=",
 };
 
 /* Parse a command line given as one string; *rest receives what is left for libfuse. */
