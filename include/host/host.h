@@ -15,6 +15,9 @@ struct host_config {
 	enum fuse_cache cache;
 	bool readonly;
 	bool xattr;
+	enum fuse_inode_dax inode_dax;
+	uint64_t inode_dax_size;
+	struct host_quirks quirks;
 };
 
 struct host;

@@ -45,10 +45,14 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		.readonly = cfg->readonly,
 		.xattr = cfg->xattr,
 		.window = cfg->window,
+		.inode_dax = cfg->inode_dax,
+		.inode_dax_size = cfg->inode_dax_size,
+		.quirks = cfg->quirks,
 	};
 	struct vhost_backend_config vhost = {
 		.num_request_queues = cfg->num_request_queues,
 		.window = cfg->window,
+		.quirks = cfg->quirks,
 		.handle = host_handle,
 		.disconnected = host_disconnected,
 		.ctx = h,
@@ -114,10 +118,11 @@ void host_log_stats(struct host *h)
 			ops[j] = (char)tolower((unsigned char)ops[j]);
 	}
 	log_info("stats: live_mappings=%llu map_total=%llu unmap_total=%llu map_refused=%llu "
-		 "read_bytes=%llu write_bytes=%llu requests=%llu nodes=%llu handles=%llu%s",
+		 "faults=%llu read_bytes=%llu write_bytes=%llu requests=%llu nodes=%llu "
+		 "handles=%llu%s",
 		 (unsigned long long)m.live, (unsigned long long)m.mapped,
 		 (unsigned long long)m.unmapped, (unsigned long long)m.refused,
-		 (unsigned long long)s.read_bytes, (unsigned long long)s.write_bytes,
-		 (unsigned long long)s.requests, (unsigned long long)s.nodes,
-		 (unsigned long long)s.handles, ops);
+		 (unsigned long long)s.faults, (unsigned long long)s.read_bytes,
+		 (unsigned long long)s.write_bytes, (unsigned long long)s.requests,
+		 (unsigned long long)s.nodes, (unsigned long long)s.handles, ops);
 }

@@ -27,11 +27,14 @@ const char *host_options_usage(void)
 	       "      --window=SIZE              DAX window: 0 or a power of two, K/M/G/T (1G)\n"
 	       "      --max-mappings=N           mappings of the window at a time (400)\n"
 	       "      --cache=none|auto|always   what the guest may keep (auto)\n"
+	       "      --inode-dax=attr|all|none|xattr|size:SIZE\n"
+	       "                                 files that a guest with dax=inode maps (attr)\n"
 	       "      --num-request-queues=N     request queues, each with a thread (1)\n"
 	       "      --readonly                 refuse all changes\n"
 	       "      --xattr, --no-xattr        extended attributes (on)\n"
 	       "      --sandbox=none|chroot|namespace\n"
 	       "                                 confinement (namespace as root, else none)\n"
+	       "      --quirk=NAME[=VALUE][,...] for tests: differ as other hosts do\n"
 	       "      --log-level=LEVEL          error, warn, info or debug (info)\n"
 	       "  -d, --debug                    the same as --log-level=debug\n"
 	       "      --syslog                   log to syslog\n"
@@ -108,6 +111,21 @@ static int parse_window(const char *s, struct host_options *o)
 	return 0;
 }
 
+static int parse_inode_dax(const char *s, struct host_options *o)
+{
+	static const char *const rules[] = { "attr", "all", "none", "xattr" };
+	unsigned int v = FUSE_INODE_DAX_SIZE;
+
+	if (!strncmp(s, "size:", 5)) {
+		if (host_parse_size(s + 5, &o->host.inode_dax_size) < 0)
+			return -EINVAL;
+	} else if (parse_word(s, rules, ARRAY_SIZE(rules), &v) < 0) {
+		return -EINVAL;
+	}
+	o->host.inode_dax = (enum fuse_inode_dax)v;
+	return 0;
+}
+
 enum {
 	OPT_SHARED_DIR = 256,
 	OPT_SOCKET_PATH,
@@ -116,7 +134,9 @@ enum {
 	OPT_WINDOW,
 	OPT_MAX_MAPPINGS,
 	OPT_CACHE,
+	OPT_INODE_DAX,
 	OPT_QUEUES,
+	OPT_QUIRK,
 	OPT_READONLY,
 	OPT_XATTR,
 	OPT_NO_XATTR,
@@ -133,7 +153,9 @@ static const struct option host_options[] = {
 	{ "window", required_argument, NULL, OPT_WINDOW },
 	{ "max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS },
 	{ "cache", required_argument, NULL, OPT_CACHE },
+	{ "inode-dax", required_argument, NULL, OPT_INODE_DAX },
 	{ "num-request-queues", required_argument, NULL, OPT_QUEUES },
+	{ "quirk", required_argument, NULL, OPT_QUIRK },
 	{ "readonly", no_argument, NULL, OPT_READONLY },
 	{ "xattr", no_argument, NULL, OPT_XATTR },
 	{ "no-xattr", no_argument, NULL, OPT_NO_XATTR },
@@ -175,6 +197,10 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 		r = parse_word(arg, caches, ARRAY_SIZE(caches), &v);
 		o->host.cache = (enum fuse_cache)v;
 		return r;
+	case OPT_INODE_DAX:
+		return parse_inode_dax(arg, o);
+	case OPT_QUIRK:
+		return host_quirks_parse(arg, &o->host.quirks);
 	case OPT_QUEUES:
 		r = parse_number(arg, VHOST_MAX_REQUEST_QUEUES, &o->host.num_request_queues);
 		return r || o->host.num_request_queues ? r : -EINVAL;
