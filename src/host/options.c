@@ -34,6 +34,8 @@ const char *host_options_usage(void)
 	       "      --xattr, --no-xattr        extended attributes (on)\n"
 	       "      --sandbox=none|chroot|namespace\n"
 	       "                                 confinement (namespace as root, else none)\n"
+	       "      --seccomp=none|kill|log|trap\n"
+	       "                                 what other system calls than it needs do (kill)\n"
 	       "      --quirk=NAME[=VALUE][,...] for tests: differ as other hosts do\n"
 	       "      --log-level=LEVEL          error, warn, info or debug (info)\n"
 	       "  -d, --debug                    the same as --log-level=debug\n"
@@ -141,6 +143,7 @@ enum {
 	OPT_XATTR,
 	OPT_NO_XATTR,
 	OPT_SANDBOX,
+	OPT_SECCOMP,
 	OPT_LOG_LEVEL,
 	OPT_SYSLOG,
 };
@@ -160,6 +163,7 @@ static const struct option host_options[] = {
 	{ "xattr", no_argument, NULL, OPT_XATTR },
 	{ "no-xattr", no_argument, NULL, OPT_NO_XATTR },
 	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
+	{ "seccomp", required_argument, NULL, OPT_SECCOMP },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "debug", no_argument, NULL, 'd' },
 	{ "syslog", no_argument, NULL, OPT_SYSLOG },
@@ -172,6 +176,7 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 {
 	static const char *const caches[] = { "none", "auto", "always" };
 	static const char *const sandboxes[] = { "none", "chroot", "namespace" };
+	static const char *const filters[] = { "none", "kill", "log", "trap" };
 	static const char *const levels[] = { "error", "warn", "info", "debug" };
 	unsigned int v = 0;
 	int r = 0;
@@ -215,6 +220,10 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 		r = parse_word(arg, sandboxes, ARRAY_SIZE(sandboxes), &v);
 		o->sandbox = (enum host_sandbox)v;
 		return r;
+	case OPT_SECCOMP:
+		r = parse_word(arg, filters, ARRAY_SIZE(filters), &v);
+		o->seccomp = (enum host_seccomp)v;
+		return r;
 	case OPT_LOG_LEVEL:
 		r = parse_word(arg, levels, ARRAY_SIZE(levels), &v);
 		o->log_level = (enum log_level)v;
@@ -247,6 +256,7 @@ int host_options_parse(int argc, char **argv, struct host_options *ret)
 	struct host_options o = {
 		.fd = -1,
 		.sandbox = geteuid() == 0 ? HOST_SANDBOX_NAMESPACE : HOST_SANDBOX_NONE,
+		.seccomp = host_seccomp_default(),
 		.log_level = LOG_LEVEL_INFO,
 		.host = {
 			.root_fd = -1,

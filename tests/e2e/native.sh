@@ -106,6 +106,7 @@ cross_none()
 	fstest_and_cross yes "$1"
 	check "$1: read-only files" read_only_open
 	check "$1: close asks nothing" close_asks_nothing
+	sanitized || check "$1: the host is confined" confined
 }
 
 read_only_open()
@@ -213,6 +214,22 @@ refuse_by()
 with_refusals_of()
 {
 	with_refusals "$2" "$1"
+}
+
+# Only what serving needs, in each thread; and what is not needed ends it. Not with a sanitizer, whose
+# runtime needs more.
+confined()
+{
+	local task
+	for task in /proc/"$(cat "$work/host.pid")"/task/*; do
+		grep -qE '^Seccomp:\s+2$' "$task/status"
+		grep -qE '^NoNewPrivs:\s+1$' "$task/status"
+	done
+}
+
+sanitized()
+{
+	nm "$host" 2>/dev/null | grep -qE '__(asan|tsan)_init'
 }
 
 # Hosts that offer less or demand more.

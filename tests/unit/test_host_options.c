@@ -70,7 +70,7 @@ static void values(void **state)
 
 	assert_int_equal(PARSE(&o, "--shared-dir=/d", "--fd", "5", "--window=512M", "--cache=none",
 			       "--no-xattr", "--readonly", "--tag=t", "--num-request-queues=4",
-			       "--max-mappings=0", "--sandbox=chroot", "-d"),
+			       "--max-mappings=0", "--sandbox=chroot", "--seccomp=log", "-d"),
 			 0);
 	assert_int_equal(o.fd, 5);
 	assert_int_equal(o.host.window, 512 * MIB);
@@ -79,6 +79,7 @@ static void values(void **state)
 	assert_int_equal(o.host.num_request_queues, 4);
 	assert_int_equal(o.host.max_mappings, 0);
 	assert_int_equal(o.sandbox, HOST_SANDBOX_CHROOT);
+	assert_int_equal(o.seccomp, HOST_SECCOMP_LOG);
 	assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
 	assert_int_equal(PARSE(&o, BASE, "--tag=123456789012345678901234567890123456"), 0);
 	assert_int_equal(PARSE(&o, "--help"), 0);
@@ -194,6 +195,7 @@ static void refusals(void **state)
 		"--tag=",
 		"--fd=x",
 		"--sandbox=yes",
+		"--seccomp=yes",
 		"--tag=1234567890123456789012345678901234567",
 		"--log-level=5",
 		"--nonsense",
