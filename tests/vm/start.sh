@@ -132,6 +132,9 @@ start()
 	none) ;;
 	*) die "unknown IOMMU $iommu" ;;
 	esac
+	# The kernel counts timer interrupts over some ms of its own time at boot, and panics when a busy host
+	# has not let them through.
+	append="no_timer_check $append"
 	accelerator=$(accel)
 	cpu=max
 	# TCG executes rep movsb byte by byte; kernels and libraries that are told that it is fast then
