@@ -22,6 +22,7 @@ struct options {
 	enum dax_mode dax;
 	unsigned int max_threads; /* 1 to OPTIONS_THREADS_MAX */
 	unsigned int max_write;	  /* bytes; OPTIONS_WRITE_MIN to OPTIONS_WRITE_MAX */
+	unsigned int queue_size;  /* a power of two, OPTIONS_QUEUE_MIN to OPTIONS_QUEUE_MAX */
 	int foreground;
 	int debug;
 	int help;
@@ -30,6 +31,8 @@ struct options {
 
 #define OPTIONS_THREADS_DEFAULT 8u
 #define OPTIONS_THREADS_MAX	64u
+#define OPTIONS_QUEUE_MIN	16u
+#define OPTIONS_QUEUE_MAX	1024u
 
 /*
  * Each thread has a pinned buffer of max_write bytes for requests and one for replies: 16 MiB in

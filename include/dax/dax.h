@@ -65,6 +65,13 @@ struct dax_params {
 /* dax_create() - 0, -EINVAL (a window without one whole block) or -ENOMEM. */
 int dax_create(const struct dax_params *params, struct dax **ret);
 
+/*
+ * dax_set_alignment() - the host demands more than dax_params said (it says so in INIT, when the
+ * window is there already). Before the first copy. Returns 0, -EBUSY (too late) or -EINVAL (as
+ * dax_create()); on failure nothing has changed.
+ */
+int dax_set_alignment(struct dax *d, uint64_t alignment);
+
 /* dax_destroy() - all inodes must have been destroyed before. NULL is fine. */
 void dax_destroy(struct dax *d);
 

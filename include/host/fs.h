@@ -40,6 +40,7 @@ struct fuse_server {
 	pthread_rwlock_t session;
 	_Atomic uint64_t flags; /* granted in INIT; 0 before. Written under session (write). */
 	bool inited;		/* under session */
+	uint32_t minor;		/* of the guest's protocol 7.minor; under session */
 
 	pthread_mutex_t nodes;
 	struct idmap by_id;
@@ -56,6 +57,8 @@ struct fuse_server {
 	_Atomic uint64_t by_opcode[FUSE_OP_MAX];
 	_Atomic uint64_t read_bytes;
 	_Atomic uint64_t write_bytes;
+	_Atomic uint64_t maps, unmaps; /* SETUPMAPPING and REMOVEMAPPING, for quirks */
+	_Atomic uint64_t faults;       /* of these, refused by a quirk */
 };
 
 struct fs_inode {
@@ -156,7 +159,8 @@ int fs_handle_release(struct fuse_server *s, uint64_t fh, bool dir);
 void fs_handle_drop_all(struct fuse_server *s);
 /* What a guest may ask of open(2), made safe; -EROFS when it wants to write and must not. */
 int fs_open_flags(const struct fuse_server *s, uint32_t guest);
-uint32_t fs_open_reply_flags(const struct fs_call *c, bool dir);
+/* @flags: what the file is opened with (open(2)). */
+uint32_t fs_open_reply_flags(const struct fs_call *c, bool dir, int flags);
 
 struct fs_handle_ref {
 	struct fuse_server *s;
@@ -180,7 +184,8 @@ static inline int fs_href(struct fs_call *c, uint64_t fh, bool dir, struct fs_ha
 /* fs_attr.c */
 #define FS_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 int fs_stat(int fd, struct statx *ret); /* of an O_PATH descriptor too */
-void fs_attr_fill(const struct fs_call *c, const struct statx *stx, struct fuse_attr *ret);
+/* @fd: the inode's, O_PATH. */
+void fs_attr_fill(const struct fs_call *c, int fd, const struct statx *stx, struct fuse_attr *ret);
 void fs_entry_fill(const struct fs_call *c, const struct fs_inode *i, const struct statx *stx,
 		   struct fuse_entry_out *ret);
 /* Tell the guest that @i, found in @dir, is a mount point, if it wants to know. */
@@ -205,6 +210,14 @@ int fs_ext_label(const struct fs_call *c, int fd);
 
 /* fs_xattr.c: a name for the inode of @fd in the working directory, which this sets. */
 int fs_xattr_name(struct fuse_server *s, int fd, struct fs_proc_name *ret);
+/* What offsets of mappings must be multiples of; a power of two. */
+static inline unsigned int fs_map_alignment(const struct fuse_server *s)
+{
+	return s->cfg.quirks.map_alignment ? s->cfg.quirks.map_alignment : PAGE_4K;
+}
+
+/* fs_dax.c: shall the guest use the window for this inode? @fd: O_PATH. */
+bool fs_dax_wanted(const struct fuse_server *s, int fd, const struct statx *stx);
 
 typedef int fs_op(struct fs_call *c);
 

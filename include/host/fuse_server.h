@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "host/mapper.h"
+#include "host/quirk.h"
 
 /*
  * The server answers requests of one FUSE session (<linux/fuse.h>) out of one directory of this
@@ -31,6 +32,18 @@ enum fuse_cache {
 	FUSE_CACHE_ALWAYS, /* everything for a day: only this guest changes the directory */
 };
 
+/* Which files are marked with FUSE_ATTR_DAX, so that a guest with dax=inode uses the window for
+ * them. */
+enum fuse_inode_dax {
+	FUSE_INODE_DAX_ATTR, /* those that have the DAX attribute here (statx(2), STATX_ATTR_DAX) */
+	FUSE_INODE_DAX_ALL,
+	FUSE_INODE_DAX_NONE,
+	FUSE_INODE_DAX_XATTR, /* those whose FUSE_DAX_XATTR is there and not "0" */
+	FUSE_INODE_DAX_SIZE,  /* those of at least so many bytes */
+};
+
+#define FUSE_DAX_XATTR "user.virtiofs.dax"
+
 struct fuse_server_config {
 	int root_fd; /* the directory, O_PATH or readable; dup'ed */
 	int proc_fd; /* /proc/self/fd, O_PATH; dup'ed; -1: is opened */
@@ -42,6 +55,9 @@ struct fuse_server_config {
 	bool submounts;	       /* the guest may show mount points in the directory as such */
 	uint64_t window;       /* bytes; 0: no DAX */
 	struct mapper *mapper; /* outlives the server; NULL when window is 0 */
+	enum fuse_inode_dax inode_dax;
+	uint64_t inode_dax_size; /* of FUSE_INODE_DAX_SIZE */
+	struct host_quirks quirks;
 };
 
 struct fuse_server;
@@ -75,6 +91,7 @@ struct fuse_server_stats {
 	uint64_t write_bytes; /* data of WRITE requests */
 	uint64_t nodes;	      /* now, the root included */
 	uint64_t handles;     /* now */
+	uint64_t faults;      /* requests refused by a quirk */
 };
 
 void fuse_server_stats(struct fuse_server *s, struct fuse_server_stats *ret);

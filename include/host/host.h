@@ -18,6 +18,9 @@ struct host_config {
 	bool posix_acl;
 	bool security_label;
 	bool submounts;
+	enum fuse_inode_dax inode_dax;
+	uint64_t inode_dax_size;
+	struct host_quirks quirks;
 };
 
 struct host;

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "host/host.h"
+#include "host/seccomp.h"
 
 enum host_sandbox {
 	HOST_SANDBOX_NONE,
@@ -17,6 +18,7 @@ struct host_options {
 	const char *socket_path; /* or NULL and fd >= 0 */
 	int fd;
 	enum host_sandbox sandbox;
+	enum host_seccomp seccomp;
 	enum log_level log_level;
 	bool syslog;
 	bool help;

@@ -21,7 +21,8 @@ void log_init(const char *program, enum log_level max)
 
 void log_to_syslog(void)
 {
-	openlog(log_program, LOG_PID, LOG_DAEMON);
+	/* Connected to at once: later the process may have been confined to where it is not. */
+	openlog(log_program, LOG_PID | LOG_NDELAY, LOG_DAEMON);
 	atomic_store(&log_syslog, true);
 }
 

@@ -66,6 +66,7 @@ static int daemon_open_device(struct daemon *d)
 	struct fs_dev_params params = {
 		.arena_size = client_arena_size(o->max_threads, cap, cap),
 		.max_request = o->max_threads,
+		.queue_size = o->queue_size,
 	};
 	struct virtio_pci_choice choice = { .tag = o->tag, .address = o->pci };
 	struct virtio_transport *t;

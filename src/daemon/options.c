@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/num.h"
 #include "daemon/options.h"
 
 enum {
@@ -36,6 +37,7 @@ static const struct fuse_opt option_list[] = {
 	OPT("stats=%s", stats, 0),
 	OPT("max_threads=%u", max_threads, 0),
 	OPT("max_write=%u", max_write, 0),
+	OPT("queue_size=%u", queue_size, 0),
 	FUSE_OPT_KEY("dax=", KEY_DAX_VALUE),
 	FUSE_OPT_KEY("dax", KEY_DAX),
 	FUSE_OPT_END,
@@ -61,6 +63,7 @@ const char *options_usage(void)
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
 	       "        max_write=BYTES         data of one request (4096 to 16777216, default "
 	       "1048576)\n"
+	       "        queue_size=N        entries of a virtqueue at most (16 to 1024)\n"
 	       "        stats=FILE          write counters to FILE on SIGUSR1 and at the end\n"
 	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in "
 	       "mount.fuse3(8)\n";
@@ -112,7 +115,8 @@ int options_parse(struct fuse_args *args, struct options *ret)
 	char *absolute;
 
 	*ret = (struct options){ .max_threads = OPTIONS_THREADS_DEFAULT,
-				 .max_write = OPTIONS_WRITE_DEFAULT };
+				 .max_write = OPTIONS_WRITE_DEFAULT,
+				 .queue_size = OPTIONS_QUEUE_MAX };
 	if (fuse_opt_parse(args, ret, option_list, option_proc) < 0)
 		return -EINVAL;
 	if (ret->help || ret->version)
@@ -130,6 +134,12 @@ int options_parse(struct fuse_args *args, struct options *ret)
 	if (ret->max_write < OPTIONS_WRITE_MIN || ret->max_write > OPTIONS_WRITE_MAX) {
 		log_err("max_write=%u: it is %u to %u", ret->max_write, OPTIONS_WRITE_MIN,
 			OPTIONS_WRITE_MAX);
+		return -EINVAL;
+	}
+	if (ret->queue_size < OPTIONS_QUEUE_MIN || ret->queue_size > OPTIONS_QUEUE_MAX ||
+	    !is_pow2(ret->queue_size)) {
+		log_err("queue_size=%u: it is a power of two from %u to %u", ret->queue_size,
+			OPTIONS_QUEUE_MIN, OPTIONS_QUEUE_MAX);
 		return -EINVAL;
 	}
 	if (ret->vhost_user && ret->pci) {

@@ -33,6 +33,30 @@ static unsigned int shift_of(uint64_t v, unsigned int min, unsigned int max)
 	return shift;
 }
 
+/* Sizes of extents, and the allocator of their blocks. */
+static int set_alignment(struct dax *d, uint64_t alignment)
+{
+	unsigned int min_shift = MAX(MIN_SHIFT, shift_of(alignment, 12, 40));
+	struct buddy *b = buddy_create(d->size, min_shift, MAX(min_shift, MAX_SHIFT));
+
+	if (!b)
+		return -EINVAL;
+	buddy_destroy(d->buddy);
+	d->buddy = b;
+	d->min_shift = min_shift;
+	d->max_shift = shift_of(d->size / WINDOW_EXTENTS, min_shift, MAX(min_shift, MAX_SHIFT));
+	d->region_shift = shift_of(d->size / WINDOW_REGIONS, min_shift, d->max_shift);
+	return 0;
+}
+
+int dax_set_alignment(struct dax *d, uint64_t alignment)
+{
+	scoped_lock(&d->lock);
+	if (d->live)
+		return -EBUSY;
+	return alignment > UINT64_C(1) << d->min_shift ? set_alignment(d, alignment) : 0;
+}
+
 int dax_create(const struct dax_params *p, struct dax **ret)
 {
 	struct dax *d = calloc(1, sizeof(*d));
@@ -40,10 +64,6 @@ int dax_create(const struct dax_params *p, struct dax **ret)
 
 	if (!d)
 		return -ENOMEM;
-	d->min_shift = MAX(MIN_SHIFT, shift_of(p->alignment, 12, 40));
-	d->max_shift = shift_of(p->size / WINDOW_EXTENTS, d->min_shift,
-				MAX(d->min_shift, MAX_SHIFT));
-	d->region_shift = shift_of(p->size / WINDOW_REGIONS, d->min_shift, d->max_shift);
 	d->addr = p->addr;
 	d->size = p->size;
 	d->remote = p->remote;
@@ -51,10 +71,10 @@ int dax_create(const struct dax_params *p, struct dax **ret)
 	d->clock_ns = p->clock_ns ? p->clock_ns : time_now_ns;
 	d->budget = UINT_MAX;
 	d->swap_cost_ns = SWAP_COST_FIRST_NS;
-	d->buddy = buddy_create(p->size, d->min_shift, MAX(d->min_shift, MAX_SHIFT));
-	if (!d->buddy) {
+	r = set_alignment(d, p->alignment);
+	if (r < 0) {
 		free(d);
-		return -EINVAL;
+		return r;
 	}
 	(void)pthread_mutex_init(&d->lock, NULL);
 	r = dax_janitor_start(d);

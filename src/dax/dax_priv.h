@@ -82,6 +82,7 @@ struct dax_inode {
 	bool ever_mapped;
 	unsigned int misses;  /* accesses that found nothing, while the file is small */
 	uint64_t refused_until; /* ns: the host refused this file, do not ask before */
+	unsigned int refusals;	/* in a row */
 	uint64_t next_off;	/* where a sequential access would go on */
 	unsigned int sequential; /* accesses in a row that went on there */
 	unsigned int grow_shift; /* the next extent of a sequential access */
@@ -116,6 +117,11 @@ struct dax {
 	unsigned int live;   /* mappings that the host holds or is asked for */
 	unsigned int clocked;
 	unsigned int budget; /* more than this the host has refused */
+	unsigned int last_budget; /* what it was before it was forgotten */
+	uint64_t budget_until;	  /* ns: believed so long */
+	uint64_t budget_for_ns;	  /* and the next time so long */
+	unsigned int refusals;	  /* of any file, in a row */
+	uint64_t refused_until;	  /* ns: the host refuses everything, do not ask before */
 	struct extent *jobs, **jobs_tail;
 	unsigned int njobs;
 	struct extent *leaving;
@@ -142,12 +148,17 @@ struct dax {
 int dax_space_get_locked(struct dax *d, unsigned int shift, struct woff *ret);
 void dax_space_put_locked(struct dax *d, const struct extent *e);
 void dax_budget_learn_locked(struct dax *d);
+/* dax_budget_full_locked() - does the host hold as many mappings as it takes, as far as we know? */
+bool dax_budget_full_locked(struct dax *d);
 void dax_clock_add_locked(struct dax *d, struct extent *e);
 bool dax_clock_del_locked(struct dax *d, struct extent *e);
 /* The extent with the fewest hits for its size among the next ones; stays in the clock. */
 struct extent *dax_clock_coldest_locked(struct dax *d, uint32_t *ret_heat);
 
 /* extent.c: the life of an extent. */
+
+/* dax_refusing_locked() - has the host refused all files of late? Needs dax.lock. */
+bool dax_refusing_locked(const struct dax *d);
 
 /* dax_extent_new() - a PENDING extent of @di, not yet in its list; or NULL. */
 struct extent *dax_extent_new(struct dax_inode *di);

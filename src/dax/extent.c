@@ -10,8 +10,25 @@
 #include "base/time.h"
 #include "dax_priv.h"
 
-/* A file whose mapping was refused is left alone for this long. */
-#define REFUSED_NS (200 * NSEC_PER_MS)
+/*
+ * A file whose mapping was refused is left alone for a moment, and longer each time in a row: one
+ * refusal says little (another range may do, the file may just have become shorter), many say that
+ * the next request is in vain. The same for all files together, after so many that it is not the
+ * file.
+ */
+#define REFUSED_FIRST_NS   (1 * NSEC_PER_MS)
+#define REFUSED_DOUBLINGS  9u
+#define REFUSED_EVERYTHING 16u
+
+static uint64_t refused_ns(unsigned int refusals)
+{
+	return REFUSED_FIRST_NS << MIN(refusals, REFUSED_DOUBLINGS);
+}
+
+bool dax_refusing_locked(const struct dax *d)
+{
+	return d->refusals >= REFUSED_EVERYTHING && d->clock_ns() < d->refused_until;
+}
 
 struct extent *dax_extent_new(struct dax_inode *di)
 {
@@ -97,7 +114,9 @@ static int go_live_locked(struct dax_inode *di, struct extent *e)
 	r = index_replace(&di->index, e, &garbage);
 	if (r == 0) {
 		e->state = EXTENT_LIVE;
+		di->refusals = 0;
 		(void)pthread_mutex_lock(&di->dax->lock);
+		di->dax->refusals = 0;
 		dax_clock_add_locked(di->dax, e);
 		(void)pthread_mutex_unlock(&di->dax->lock);
 		while ((old = olds)) {
@@ -120,8 +139,10 @@ static void refused_locked(struct dax_inode *di, const struct extent *e, int err
 	}
 	log_dbg("node %llu: no mapping of %llu at %llu: error %d", (unsigned long long)di->nodeid,
 		(unsigned long long)e->len, (unsigned long long)e->from.v, -error);
-	di->refused_until = d->clock_ns() + REFUSED_NS;
+	di->refused_until = d->clock_ns() + refused_ns(di->refusals++);
 	scoped_lock(&d->lock);
+	if (++d->refusals >= REFUSED_EVERYTHING)
+		d->refused_until = d->clock_ns() + refused_ns(d->refusals - REFUSED_EVERYTHING);
 	if (error == -ENOSPC || error == -ENOMEM)
 		dax_budget_learn_locked(d);
 	dax_space_put_locked(d, e);

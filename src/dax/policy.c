@@ -183,9 +183,9 @@ static bool pressed_locked(const struct dax *d)
 	return (d->age || d->misses_in_age) && buddy_free_bytes(d->buddy) < d->size / 2;
 }
 
-static bool full_locked(const struct dax *d, unsigned int shift)
+static bool full_locked(struct dax *d, unsigned int shift)
 {
-	return d->live >= d->budget || buddy_largest(d->buddy) < (int)shift;
+	return dax_budget_full_locked(d) || buddy_largest(d->buddy) < (int)shift;
 }
 
 /* The first few mappings cost little on every host, so those may be owed. */
@@ -356,6 +356,8 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 	if (seq)
 		cool_passed_locked(di, off, len);
 	scoped_lock(&d->lock);
+	if (dax_refusing_locked(d))
+		return DAX_NO;
 	if (limit > UINT64_C(1) << d->region_shift && (seq || !pressed_locked(d)) &&
 	    take_room_locked(d, di, e, off, limit)) {
 		verdict = DAX_NOW;

@@ -2,11 +2,18 @@
 // Blocks of the window, the budget of mappings, and which extent is worth least.
 
 #include <errno.h>
+#include <limits.h>
 
+#include "base/time.h"
 #include "dax_priv.h"
 
-/* The host's refusals teach the budget; below this it is not the number that the host minds. */
-#define BUDGET_MIN 4u
+/*
+ * The host's refusals teach the budget. It is believed for a while, longer each time when it is
+ * found again: the host may share its limit with others, or have had a moment without memory.
+ */
+#define BUDGET_MIN	1u
+#define BUDGET_FIRST_NS (100 * NSEC_PER_MS)
+#define BUDGET_MAX_NS	(10 * NSEC_PER_SEC)
 
 #define COLDEST_OF 8u /* extents that a search for the coldest looks at */
 
@@ -14,7 +21,7 @@ int dax_space_get_locked(struct dax *d, unsigned int shift, struct woff *ret)
 {
 	int r;
 
-	if (d->live >= d->budget)
+	if (dax_budget_full_locked(d))
 		return -ENOSPC;
 	r = buddy_alloc(d->buddy, shift, ret);
 	if (r == 0)
@@ -31,9 +38,24 @@ void dax_space_put_locked(struct dax *d, const struct extent *e)
 void dax_budget_learn_locked(struct dax *d)
 {
 	/* The mapping that was refused is counted in live. */
-	unsigned int now = d->live - 1;
+	unsigned int now = MAX(MIN(d->budget, d->live - 1), BUDGET_MIN);
 
-	d->budget = MAX(MIN(d->budget, now), BUDGET_MIN);
+	/* It was forgotten and is found again, or is even less. */
+	if (d->budget == UINT_MAX)
+		d->budget_for_ns = now <= d->last_budget ? MIN(2 * d->budget_for_ns, BUDGET_MAX_NS)
+							 : BUDGET_FIRST_NS;
+	d->budget_until = d->clock_ns() + d->budget_for_ns;
+	d->budget = d->last_budget = now;
+}
+
+bool dax_budget_full_locked(struct dax *d)
+{
+	if (d->live < d->budget)
+		return false;
+	if (d->clock_ns() < d->budget_until)
+		return true;
+	d->budget = UINT_MAX;
+	return false;
 }
 
 void dax_clock_add_locked(struct dax *d, struct extent *e)

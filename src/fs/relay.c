@@ -120,6 +120,8 @@ static void relay_init(struct relay_req *q)
 	if (e == 0)
 		e = fuse_init_to_kernel(arg, arg_len, &host, out_len, &r->wish, &to_kernel,
 					&r->agreed);
+	if (e == 0 && r->dax)
+		e = dax_set_alignment(r->dax, r->agreed.map_alignment);
 	if (e == 0) {
 		r->direct_io = r->dax && r->agreed.kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
 		memcpy(relay_payload(q), &to_kernel, sizeof(to_kernel));

@@ -39,7 +39,7 @@ static uint32_t fs_rdev(const struct statx *stx)
 	return (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~0xffu) << 12;
 }
 
-void fs_attr_fill(const struct fs_call *c, const struct statx *stx, struct fuse_attr *ret)
+void fs_attr_fill(const struct fs_call *c, int fd, const struct statx *stx, struct fuse_attr *ret)
 {
 	*ret = (struct fuse_attr){
 		.ino = stx->stx_ino,
@@ -58,9 +58,7 @@ void fs_attr_fill(const struct fs_call *c, const struct statx *stx, struct fuse_
 		.rdev = fs_rdev(stx),
 		.blksize = stx->stx_blksize,
 	};
-	/* As virtiofsd and the kernel read it: DAX for the files that have the attribute here. */
-	if (fs_flags(c) & FUSE_HAS_INODE_DAX && c->s->cfg.window &&
-	    stx->stx_attributes & STATX_ATTR_DAX)
+	if (fs_flags(c) & FUSE_HAS_INODE_DAX && fs_dax_wanted(c->s, fd, stx))
 		ret->flags |= FUSE_ATTR_DAX;
 }
 
@@ -74,7 +72,7 @@ void fs_entry_fill(const struct fs_call *c, const struct fs_inode *i, const stru
 		.entry_valid = valid,
 		.attr_valid = valid,
 	};
-	fs_attr_fill(c, stx, &ret->attr);
+	fs_attr_fill(c, i->fd, stx, &ret->attr);
 }
 
 void fs_mark_submount(const struct fs_call *c, const struct fs_inode *dir, const struct fs_inode *i,
@@ -93,7 +91,7 @@ static int fs_put_attr(struct fs_call *c, int fd)
 
 	if (r < 0)
 		return r;
-	fs_attr_fill(c, &stx, &out.attr);
+	fs_attr_fill(c, fd, &stx, &out.attr);
 	return fs_put(c, &out, sizeof(out));
 }
 

@@ -1,11 +1,57 @@
 // SPDX-License-Identifier: MIT
-// The DAX window: SETUPMAPPING and REMOVEMAPPING.
+// The DAX window: SETUPMAPPING and REMOVEMAPPING, and for which files it is.
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
 
 #include "host/fs.h"
+
+/*
+ * The inode is opened for it: there is no system call for the attributes of an O_PATH descriptor,
+ * and the process may have no /proc.
+ */
+static bool fs_dax_xattr(const struct fuse_server *s, int path_fd)
+{
+	_cleanup_close_ int fd = openat(s->proc_fd, fs_proc_name(path_fd).s,
+					O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	char value[2];
+	ssize_t n = fd < 0 ? -1 : fgetxattr(fd, FUSE_DAX_XATTR, value, sizeof(value));
+
+	/* A value that is too long for the buffer is not "0". */
+	return n < 0 ? fd >= 0 && errno == ERANGE : !(n == 1 && value[0] == '0');
+}
+
+bool fs_dax_wanted(const struct fuse_server *s, int fd, const struct statx *stx)
+{
+	if (!s->cfg.window || !S_ISREG(stx->stx_mode))
+		return false;
+	switch (s->cfg.inode_dax) {
+	case FUSE_INODE_DAX_ATTR:
+		return stx->stx_attributes & STATX_ATTR_DAX;
+	case FUSE_INODE_DAX_ALL:
+		return true;
+	case FUSE_INODE_DAX_XATTR:
+		return fs_dax_xattr(s, fd);
+	case FUSE_INODE_DAX_SIZE:
+		return stx->stx_size >= s->cfg.inode_dax_size;
+	default:
+		return false;
+	}
+}
+
+/* What --quirk says of a request for the window: 0, or the error that it gets. */
+static int fs_dax_quirk(struct fuse_server *s, const struct host_fault *f, _Atomic uint64_t *count)
+{
+	if (s->cfg.quirks.map_delay_us)
+		(void)usleep(s->cfg.quirks.map_delay_us);
+	if (!host_fault_strikes(f, count))
+		return 0;
+	atomic_fetch_add_explicit(&s->faults, 1, memory_order_relaxed);
+	return -f->error;
+}
 
 /*
  * Whole pages of the file only: QEMU refuses a mapping that reaches past the end of the file, be it
@@ -19,7 +65,9 @@ static int fs_dax_range(const struct fuse_server *s, const struct fuse_setupmapp
 	if (in->flags & ~(FUSE_SETUPMAPPING_FLAG_READ | FUSE_SETUPMAPPING_FLAG_WRITE) ||
 	    !(in->flags & (FUSE_SETUPMAPPING_FLAG_READ | FUSE_SETUPMAPPING_FLAG_WRITE)))
 		return -EINVAL;
-	if (!in->len || (in->foffset | in->len | in->moffset) % PAGE_4K ||
+	if (s->cfg.quirks.need_read && !(in->flags & FUSE_SETUPMAPPING_FLAG_READ))
+		return -EINVAL;
+	if (!in->len || in->len % PAGE_4K || (in->foffset | in->moffset) % fs_map_alignment(s) ||
 	    !range_ok(in->moffset, in->len, s->cfg.window))
 		return -EINVAL;
 	return range_ok(in->foffset, in->len, mapped) ? 0 : -ENXIO;
@@ -37,7 +85,9 @@ int fs_op_setupmapping(struct fs_call *c)
 
 	if (!s->cfg.window || !s->cfg.mapper)
 		return -ENOSYS;
-	r = fs_ref(c, c->req.h->nodeid, &i);
+	r = fs_dax_quirk(s, &s->cfg.quirks.map_error, &s->maps);
+	if (r == 0)
+		r = fs_ref(c, c->req.h->nodeid, &i);
 	if (r < 0)
 		return r;
 	if (!S_ISREG(i.i->type))
@@ -69,10 +119,13 @@ int fs_op_removemapping(struct fs_call *c)
 	const struct fuse_removemapping_in *in = fs_arg(c);
 	const char *array = c->req.rest;
 	struct fuse_server *s = c->s;
-	int result = 0;
+	int result;
 
 	if (!s->cfg.window || !s->cfg.mapper)
 		return -ENOSYS;
+	result = fs_dax_quirk(s, &s->cfg.quirks.unmap_error, &s->unmaps);
+	if (result < 0)
+		return result;
 	/* All are tried; the first error is reported. The array is not aligned to 8 bytes. */
 	for (uint32_t i = 0; i < in->count; i++) {
 		struct fuse_removemapping_one o;

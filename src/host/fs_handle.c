@@ -120,15 +120,23 @@ int fs_open_flags(const struct fuse_server *s, uint32_t guest)
 	return flags;
 }
 
-uint32_t fs_open_reply_flags(const struct fs_call *c, bool dir)
+uint32_t fs_open_reply_flags(const struct fs_call *c, bool dir, int flags)
 {
+	uint32_t out = 0;
+
+	/*
+	 * Who could not write has nothing that FLUSH could report, and locks are the guest's own:
+	 * then close(2) need not ask. Kernels before 7.35 do not know the flag.
+	 */
+	if (!dir && (flags & O_ACCMODE) == O_RDONLY && c->s->minor >= 35)
+		out |= FOPEN_NOFLUSH;
 	switch (c->s->cfg.cache) {
 	case FUSE_CACHE_NONE:
-		return dir ? 0 : FOPEN_DIRECT_IO;
+		return dir ? out : out | FOPEN_DIRECT_IO;
 	case FUSE_CACHE_ALWAYS:
-		return dir ? FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR : FOPEN_KEEP_CACHE;
+		return out | FOPEN_KEEP_CACHE | (dir ? FOPEN_CACHE_DIR : 0);
 	default:
-		return 0;
+		return out;
 	}
 }
 
@@ -137,7 +145,7 @@ static int fs_open(struct fs_call *c, bool dir)
 	_cleanup_inode_ struct fs_inode_ref i = { 0 };
 	_cleanup_cred_ struct cred cred = { 0 };
 	const struct fuse_open_in *in = fs_arg(c);
-	struct fuse_open_out out = { .open_flags = fs_open_reply_flags(c, dir) };
+	struct fuse_open_out out = { 0 };
 	int r = fs_ref(c, c->req.h->nodeid, &i);
 	int flags;
 
@@ -150,6 +158,7 @@ static int fs_open(struct fs_call *c, bool dir)
 	flags = dir ? O_RDONLY | O_DIRECTORY : fs_open_flags(c->s, in->flags);
 	if (flags < 0)
 		return flags;
+	out.open_flags = fs_open_reply_flags(c, dir, flags);
 	if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
 		cred_drop_fsetid(&cred);
 	r = fs_inode_open(c->s, i.i, flags);

@@ -31,7 +31,7 @@ static uint64_t fs_init_flags(const struct fuse_server *s)
 		flags |= FUSE_CACHE_SYMLINKS | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
 		break;
 	}
-	if (s->cfg.window)
+	if (s->cfg.window && !s->cfg.quirks.no_map_alignment)
 		flags |= FUSE_MAP_ALIGNMENT;
 	if (s->cfg.xattr && s->cfg.posix_acl)
 		flags |= FUSE_POSIX_ACL;
@@ -65,6 +65,7 @@ int fs_op_init(struct fs_call *c)
 	granted = offered & fs_init_flags(c->s);
 
 	out.minor = MIN((uint32_t)FUSE_PROTO_MINOR, in->minor);
+	c->s->minor = out.minor;
 	out.max_readahead = in->max_readahead;
 	out.flags = (uint32_t)granted;
 	out.flags2 = granted & FUSE_INIT_EXT ? (uint32_t)(granted >> 32) : 0;
@@ -73,7 +74,8 @@ int fs_op_init(struct fs_call *c)
 	out.max_write = FS_MAX_WRITE;
 	out.time_gran = 1;
 	out.max_pages = FS_MAX_PAGES;
-	out.map_alignment = granted & FUSE_MAP_ALIGNMENT ? 12 : 0;
+	if (granted & FUSE_MAP_ALIGNMENT)
+		out.map_alignment = (uint16_t)__builtin_ctz(fs_map_alignment(c->s));
 	/* relaxed: readers hold session, which we hold for writing */
 	atomic_store_explicit(&c->s->flags, granted, memory_order_relaxed);
 	log_dbg("INIT 7.%u, offered: %s", in->minor,

@@ -188,9 +188,10 @@ int fs_op_readlink(struct fs_call *c)
 }
 
 /* Reply to CREATE and TMPFILE: the entry of @i and a handle of @fd, which is taken over. */
-static int fs_put_created(struct fs_call *c, struct fs_inode *i, const struct statx *stx, int fd)
+static int fs_put_created(struct fs_call *c, struct fs_inode *i, const struct statx *stx, int fd,
+			  int flags)
 {
-	struct fuse_open_out out = { .open_flags = fs_open_reply_flags(c, false) };
+	struct fuse_open_out out = { .open_flags = fs_open_reply_flags(c, false, flags) };
 	int r = fs_handle_new(c->s, fd, false, &out.fh);
 
 	if (r == 0)
@@ -235,7 +236,7 @@ int fs_op_create(struct fs_call *c)
 			r = fs_stat(i.i->fd, &stx);
 	}
 	if (r >= 0)
-		r = fs_put_created(c, i.i, &stx, steal_fd(&fd));
+		r = fs_put_created(c, i.i, &stx, steal_fd(&fd), flags);
 	if (r < 0)
 		fs_inode_forget(c->s, i.i->by_id.key, 1);
 	return r;
@@ -270,5 +271,5 @@ int fs_op_tmpfile(struct fs_call *c)
 	r = fs_stat(path, &stx);
 	if (r == 0)
 		r = fs_inode_enter(c->s, steal_fd(&path), &stx, &i.i);
-	return r ? r : fs_put_created(c, i.i, &stx, steal_fd(&fd));
+	return r ? r : fs_put_created(c, i.i, &stx, steal_fd(&fd), flags);
 }

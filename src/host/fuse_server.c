@@ -218,6 +218,7 @@ void fuse_server_stats(struct fuse_server *s, struct fuse_server_stats *ret)
 	ret->write_bytes = atomic_load_explicit(&s->write_bytes, memory_order_relaxed);
 	for (unsigned int i = 0; i < FUSE_OP_MAX; i++)
 		ret->by_opcode[i] = atomic_load_explicit(&s->by_opcode[i], memory_order_relaxed);
+	ret->faults = atomic_load_explicit(&s->faults, memory_order_relaxed);
 	(void)pthread_mutex_lock(&s->nodes);
 	ret->nodes = s->by_id.count;
 	(void)pthread_mutex_unlock(&s->nodes);

@@ -48,10 +48,14 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		.security_label = cfg->security_label,
 		.submounts = cfg->submounts,
 		.window = cfg->window,
+		.inode_dax = cfg->inode_dax,
+		.inode_dax_size = cfg->inode_dax_size,
+		.quirks = cfg->quirks,
 	};
 	struct vhost_backend_config vhost = {
 		.num_request_queues = cfg->num_request_queues,
 		.window = cfg->window,
+		.quirks = cfg->quirks,
 		.handle = host_handle,
 		.disconnected = host_disconnected,
 		.ctx = h,
@@ -117,11 +121,12 @@ void host_log_stats(struct host *h)
 			ops[j] = (char)tolower((unsigned char)ops[j]);
 	}
 	log_info("stats: live_mappings=%llu map_total=%llu unmap_total=%llu map_left=%llu "
-		 "map_refused=%llu read_bytes=%llu write_bytes=%llu requests=%llu nodes=%llu "
-		 "handles=%llu%s",
+		 "map_refused=%llu faults=%llu read_bytes=%llu write_bytes=%llu requests=%llu "
+		 "nodes=%llu handles=%llu%s",
 		 (unsigned long long)m.live, (unsigned long long)m.mapped,
 		 (unsigned long long)m.unmapped, (unsigned long long)m.left,
-		 (unsigned long long)m.refused, (unsigned long long)s.read_bytes,
+		 (unsigned long long)m.refused, (unsigned long long)s.faults,
+		 (unsigned long long)s.read_bytes,
 		 (unsigned long long)s.write_bytes, (unsigned long long)s.requests,
 		 (unsigned long long)s.nodes, (unsigned long long)s.handles, ops);
 }

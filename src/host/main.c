@@ -118,10 +118,20 @@ static int run(struct host_options *o)
 		log_err("cannot share %s: %s", o->shared_dir, strerror(-r));
 		return r;
 	}
+	r = host_seccomp_enter(o->seccomp, o->syslog);
+	if (r < 0) {
+		log_err("cannot filter system calls%s: %s",
+			r == -EOPNOTSUPP ? " (built without libseccomp; use --seccomp=none)" : "",
+			strerror(-r));
+		host_free(s.host);
+		return r;
+	}
 	log_info("sharing %s, window of %llu MiB", o->shared_dir,
 		 (unsigned long long)(o->host.window / MIB));
 	s.listen_fd = listen_fd;
 	s.stop_fd = stop_fd;
+	if (o->seccomp == HOST_SECCOMP_NONE)
+		log_dbg("system calls are not filtered");
 	r = serve(&s, &set);
 	host_free(s.host);
 	return r;

@@ -27,6 +27,8 @@ const char *host_options_usage(void)
 	       "      --window=SIZE              DAX window: 0 or a power of two, K/M/G/T (1G)\n"
 	       "      --max-mappings=N           mappings of the window at a time (400)\n"
 	       "      --cache=none|auto|always   what the guest may keep (auto)\n"
+	       "      --inode-dax=attr|all|none|xattr|size:SIZE\n"
+	       "                                 files that a guest with dax=inode maps (attr)\n"
 	       "      --num-request-queues=N     request queues, each with a thread (1)\n"
 	       "      --readonly                 refuse all changes\n"
 	       "      --xattr, --no-xattr        extended attributes (on)\n"
@@ -36,6 +38,9 @@ const char *host_options_usage(void)
 	       "      --announce-submounts       show mount points in DIR as such\n"
 	       "      --sandbox=none|chroot|namespace\n"
 	       "                                 confinement (namespace as root, else none)\n"
+	       "      --seccomp=none|kill|log|trap\n"
+	       "                                 what other system calls than it needs do (kill)\n"
+	       "      --quirk=NAME[=VALUE][,...] for tests: differ as other hosts do\n"
 	       "      --log-level=LEVEL          error, warn, info or debug (info)\n"
 	       "  -d, --debug                    the same as --log-level=debug\n"
 	       "      --syslog                   log to syslog\n"
@@ -112,6 +117,21 @@ static int parse_window(const char *s, struct host_options *o)
 	return 0;
 }
 
+static int parse_inode_dax(const char *s, struct host_options *o)
+{
+	static const char *const rules[] = { "attr", "all", "none", "xattr" };
+	unsigned int v = FUSE_INODE_DAX_SIZE;
+
+	if (!strncmp(s, "size:", 5)) {
+		if (host_parse_size(s + 5, &o->host.inode_dax_size) < 0)
+			return -EINVAL;
+	} else if (parse_word(s, rules, ARRAY_SIZE(rules), &v) < 0) {
+		return -EINVAL;
+	}
+	o->host.inode_dax = (enum fuse_inode_dax)v;
+	return 0;
+}
+
 enum {
 	OPT_SHARED_DIR = 256,
 	OPT_SOCKET_PATH,
@@ -120,7 +140,9 @@ enum {
 	OPT_WINDOW,
 	OPT_MAX_MAPPINGS,
 	OPT_CACHE,
+	OPT_INODE_DAX,
 	OPT_QUEUES,
+	OPT_QUIRK,
 	OPT_READONLY,
 	OPT_XATTR,
 	OPT_NO_XATTR,
@@ -129,6 +151,7 @@ enum {
 	OPT_SECURITY_LABEL,
 	OPT_SUBMOUNTS,
 	OPT_SANDBOX,
+	OPT_SECCOMP,
 	OPT_LOG_LEVEL,
 	OPT_SYSLOG,
 };
@@ -141,7 +164,9 @@ static const struct option host_options[] = {
 	{ "window", required_argument, NULL, OPT_WINDOW },
 	{ "max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS },
 	{ "cache", required_argument, NULL, OPT_CACHE },
+	{ "inode-dax", required_argument, NULL, OPT_INODE_DAX },
 	{ "num-request-queues", required_argument, NULL, OPT_QUEUES },
+	{ "quirk", required_argument, NULL, OPT_QUIRK },
 	{ "readonly", no_argument, NULL, OPT_READONLY },
 	{ "xattr", no_argument, NULL, OPT_XATTR },
 	{ "no-xattr", no_argument, NULL, OPT_NO_XATTR },
@@ -150,6 +175,7 @@ static const struct option host_options[] = {
 	{ "security-label", no_argument, NULL, OPT_SECURITY_LABEL },
 	{ "announce-submounts", no_argument, NULL, OPT_SUBMOUNTS },
 	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
+	{ "seccomp", required_argument, NULL, OPT_SECCOMP },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "debug", no_argument, NULL, 'd' },
 	{ "syslog", no_argument, NULL, OPT_SYSLOG },
@@ -162,6 +188,7 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 {
 	static const char *const caches[] = { "none", "auto", "always" };
 	static const char *const sandboxes[] = { "none", "chroot", "namespace" };
+	static const char *const filters[] = { "none", "kill", "log", "trap" };
 	static const char *const levels[] = { "error", "warn", "info", "debug" };
 	unsigned int v = 0;
 	int r = 0;
@@ -187,6 +214,10 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 		r = parse_word(arg, caches, ARRAY_SIZE(caches), &v);
 		o->host.cache = (enum fuse_cache)v;
 		return r;
+	case OPT_INODE_DAX:
+		return parse_inode_dax(arg, o);
+	case OPT_QUIRK:
+		return host_quirks_parse(arg, &o->host.quirks);
 	case OPT_QUEUES:
 		r = parse_number(arg, VHOST_MAX_REQUEST_QUEUES, &o->host.num_request_queues);
 		return r || o->host.num_request_queues ? r : -EINVAL;
@@ -210,6 +241,10 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 	case OPT_SANDBOX:
 		r = parse_word(arg, sandboxes, ARRAY_SIZE(sandboxes), &v);
 		o->sandbox = (enum host_sandbox)v;
+		return r;
+	case OPT_SECCOMP:
+		r = parse_word(arg, filters, ARRAY_SIZE(filters), &v);
+		o->seccomp = (enum host_seccomp)v;
 		return r;
 	case OPT_LOG_LEVEL:
 		r = parse_word(arg, levels, ARRAY_SIZE(levels), &v);
@@ -243,6 +278,7 @@ int host_options_parse(int argc, char **argv, struct host_options *ret)
 	struct host_options o = {
 		.fd = -1,
 		.sandbox = geteuid() == 0 ? HOST_SANDBOX_NAMESPACE : HOST_SANDBOX_NONE,
+		.seccomp = host_seccomp_default(),
 		.log_level = LOG_LEVEL_INFO,
 		.host = {
 			.root_fd = -1,

@@ -78,9 +78,18 @@ static int queue_start(struct vhost_backend *b, struct vhost_msg *m, struct devq
 	return r;
 }
 
+static uint64_t device_features(const struct vhost_backend *b)
+{
+	const struct host_quirks *q = &b->cfg.quirks;
+
+	return VHOST_FEATURES & ~(q->no_indirect_desc ? BIT(VIRTIO_RING_F_INDIRECT_DESC) : 0) &
+	       ~(q->no_event_idx ? BIT(VIRTIO_RING_F_EVENT_IDX) : 0);
+}
+
 static int on_set_features(struct vhost_backend *b, struct vhost_msg *m)
 {
-	if (m->p.u64 & ~VHOST_FEATURES)
+	/* ACCESS_PLATFORM, too: there is no IOTLB here, so whoever accepts it cannot be served. */
+	if (m->p.u64 & ~device_features(b))
 		return bad(m, "features that were not offered");
 	b->features = m->p.u64;
 	/* vhost-user, "Ring states": without the protocol features rings are enabled at once. */
@@ -278,7 +287,9 @@ int vhost_msg_handle(struct vhost_backend *b, struct vhost_msg *m)
 {
 	switch (m->h.request) {
 	case VHU_GET_FEATURES:
-		return reply_u64(m, VHOST_FEATURES);
+		return reply_u64(m, device_features(b) | (b->cfg.quirks.access_platform
+								  ? BIT(VIRTIO_F_ACCESS_PLATFORM)
+								  : 0));
 	case VHU_SET_FEATURES:
 		return on_set_features(b, m);
 	case VHU_SET_OWNER:

@@ -171,7 +171,7 @@ static int fs_dev_read_config(struct fs_dev *d, unsigned int max_request, char *
 	return 0;
 }
 
-static int fs_dev_make_queues(struct fs_dev *d, char *why, size_t why_size)
+static int fs_dev_make_queues(struct fs_dev *d, unsigned int max, char *why, size_t why_size)
 {
 	unsigned int size;
 	int r = 0;
@@ -185,7 +185,7 @@ static int fs_dev_make_queues(struct fs_dev *d, char *why, size_t why_size)
 			r = -EPROTO;
 		if (r == 0)
 			r = virtq_init(i ? &d->request[i - 1] : &d->hiprio, d->t, d->arena, i,
-				       MIN(size, QUEUE_SIZE_MAX), d->features);
+				       MIN(size, max), d->features);
 		if (r < 0)
 			(void)snprintf(why, why_size, "queue %u cannot be set up: %s", i,
 				       strerror(-r));
@@ -217,7 +217,8 @@ static int fs_dev_setup(struct fs_dev *d, const struct fs_dev_params *params, ch
 			       r == -EPERM ? " (CAP_SYS_ADMIN and CAP_IPC_LOCK are needed)" : "");
 		return r;
 	}
-	r = fs_dev_make_queues(d, why, why_size);
+	r = fs_dev_make_queues(d, params->queue_size ? params->queue_size : QUEUE_SIZE_MAX, why,
+			       why_size);
 	if (r < 0)
 		return r;
 	r = d->t->ops->window(d->t, &d->window);

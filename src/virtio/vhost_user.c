@@ -26,6 +26,8 @@
 /* A back end that takes longer for an answer is lost: nobody may wait for it for ever. */
 #define VHU_ANSWER_S 5
 
+#define VHU_QUEUE_SIZE 1024u
+
 /* A guest-physical address for the arena: not 0, so that an address that is not one shows up. */
 #define VHU_ARENA_GPA (UINT64_C(4) * GIB)
 
@@ -153,7 +155,9 @@ static int vhu_set_status(struct virtio_transport *t, uint8_t status)
 
 static int vhu_get_features(struct virtio_transport *t, uint64_t *ret)
 {
-	*ret = to_vhu(t)->features & ~BIT64(VHU_F_PROTOCOL_FEATURES);
+	/* With ACCESS_PLATFORM the back end would ask for translations (IOTLB): we have none. */
+	*ret = to_vhu(t)->features &
+	       ~(BIT64(VHU_F_PROTOCOL_FEATURES) | BIT64(VIRTIO_F_ACCESS_PLATFORM));
 	return 0;
 }
 
@@ -209,7 +213,8 @@ static int vhu_read_config(struct virtio_transport *t, size_t off, void *buf, si
 
 static int vhu_queue_max_size(struct virtio_transport *t, unsigned int index, unsigned int *ret)
 {
-	*ret = 1024; /* the protocol leaves it to the front end; what virtiofsd and QEMU use */
+	*ret = VHU_QUEUE_SIZE; /* the protocol leaves it to the front end; what virtiofsd and QEMU
+				  use */
 	return 0;
 }
 

@@ -13,7 +13,7 @@ same_checksum()
 	[ "${ours%% *}" = "${theirs%% *}" ]
 }
 
-# read_whole yes|some|no MIB - a file of the host's is read in sequence, through the window or not at all
+# read_whole yes|some|no|any MIB - a file of the host's is read in sequence, through the window or not at all
 read_whole()
 {
 	local size=$(($2 * 1048576)) before after bytes
@@ -27,6 +27,7 @@ read_whole()
 	yes) [ $((bytes * 100)) -ge $((size * 99)) ] ;;
 	some) [ "$bytes" -gt 0 ] ;;
 	no) [ "$bytes" = 0 ] ;;
+	any) ;;
 	esac
 }
 

@@ -3,6 +3,7 @@
 # shellcheck shell=bash disable=SC2154 # host and guest_fstest come from the script
 
 passed=0 failed=0 skipped=0
+host_name=host
 
 # make_work - a directory for everything, which finish_all removes
 make_work()
@@ -145,14 +146,14 @@ start_host()
 	until_true 50 test -S "$work/fs.sock"
 }
 
-# host_stats - the line of counters of vfsdaxhost
+# host_stats - the line of counters of vfsdaxhost, or of the one in host_name
 host_stats()
 {
 	local lines
-	lines=$(grep -c 'stats:' "$work/host.log") || true
-	signal USR1 host
+	lines=$(grep -c 'stats:' "$work/$host_name.log") || true
+	signal USR1 "$host_name"
 	until_true 20 host_stats_after "$lines"
-	grep 'stats:' "$work/host.log" | tail -n 1
+	grep 'stats:' "$work/$host_name.log" | tail -n 1
 }
 
 # host_stat NAME - a number of it
@@ -174,7 +175,7 @@ nothing_mapped()
 
 host_stats_after()
 {
-	[ "$(grep -c 'stats:' "$work/host.log")" -gt "$1" ]
+	[ "$(grep -c 'stats:' "$work/$host_name.log")" -gt "$1" ]
 }
 
 # number NAME LINE - the value of NAME=value in a line of counters

@@ -9,10 +9,12 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/cross.sh"
 # shellcheck source=tests/e2e/random.sh
 . "$here/random.sh"
+# shellcheck source=tests/e2e/hosts.sh
+. "$here/hosts.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
-Configurations: none auto always never small few queues nowindow ends errors (default: all these);
-random (operations of several processes, VFSDAXFUSE_RANDOM_SECONDS long)."
+Configurations: none auto always never small few queues nowindow inode refuse quirks ends errors
+(default: all these); random (operations of several processes, VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The machine itself is the guest.
 guest()
@@ -113,6 +115,8 @@ cross_none()
 	check "$1: host changes names" host_changes_names
 	fstest_and_cross yes "$1"
 	check "$1: read-only files" read_only_open
+	check "$1: close asks nothing" close_asks_nothing
+	sanitized || check "$1: the host is confined" confined
 }
 
 read_only_open()
@@ -166,17 +170,90 @@ cross_few()
 	check "$1: guest changes" guest_changes
 }
 
-write_any()
-{
-	guest "$guest_fstest" --make "$mnt/any" "$1M" 5
-	guest "$guest_fstest" --put "$mnt/any" 0 "$1M" 6
-	"$host_fstest" --verify "$share/any" "$1M" 6
-}
-
 cross_nowindow()
 {
 	most_of_fstest "$1"
 	check "$1: 256 MiB read" read_whole no 256
+}
+
+# Which files go through the window with dax=inode is the host's choice.
+inode()
+{
+	with_mount "inode: size" "--cache=none --inode-dax=size:1M" "-o dax=inode" check_as \
+		inode_dax_by_size
+	with_mount "inode: xattr" "--cache=none --inode-dax=xattr" "-o dax=inode" check_as \
+		inode_dax_by_xattr
+	with_mount "inode: auto" "--cache=auto --inode-dax=size:1M" "-o dax=inode" check_as \
+		inode_dax_cached
+	with_mount "inode: all" "--cache=none --inode-dax=all" "-o dax=inode" cross_never_but yes
+	with_mount "inode: none" "--cache=none --inode-dax=none" "-o dax=inode" cross_never_but no
+}
+
+# check_as COMMAND NAME - one check of this name
+check_as()
+{
+	check "$2" "$1"
+}
+
+cross_never_but()
+{
+	check "$2: 32 MiB read" read_whole "$1" 32
+	check "$2: 16 MiB written" write_whole "$1" 16
+}
+
+# Whatever the host refuses is served, and right.
+refuse()
+{
+	refuse_by ENOSPC map-error=ENOSPC:5
+	refuse_by everything map-error=EIO
+	refuse_by ENOSYS map-error=ENOSYS:3
+	refuse_by some map-error=EINVAL:0:2
+	refuse_by ENXIO map-error=ENXIO:1:3
+	refuse_by ENOMEM map-error=ENOMEM:2:5,map-delay=2000
+	with_mount "refuse: REMOVEMAPPING" "--window=64M --quirk=unmap-error=EIO:2:2" "" \
+		with_refusals_of unmap
+	with_mount "refuse: every REMOVEMAPPING" "--window=64M --quirk=unmap-error=EINVAL" "" \
+		with_refusals_of unmap
+}
+
+refuse_by()
+{
+	with_mount "refuse: $1" "--quirk=$2" "" with_refusals_of map
+}
+
+with_refusals_of()
+{
+	with_refusals "$2" "$1"
+}
+
+# Only what serving needs, in each thread; and what is not needed ends it. Not with a sanitizer, whose
+# runtime needs more.
+confined()
+{
+	local task
+	for task in /proc/"$(cat "$work/host.pid")"/task/*; do
+		grep -qE '^Seccomp:\s+2$' "$task/status"
+		grep -qE '^NoNewPrivs:\s+1$' "$task/status"
+	done
+}
+
+sanitized()
+{
+	nm "$host" 2>/dev/null | grep -qE '__(asan|tsan)_init'
+}
+
+# Hosts that offer less or demand more.
+quirks()
+{
+	with_mount "quirks: no INDIRECT_DESC" "--quirk=no-indirect-desc" "" with_quirk
+	with_mount "quirks: no EVENT_IDX" "--quirk=no-event-idx,need-read" "" with_quirk
+	with_mount "quirks: old ring, 64 entries, 3 queues" \
+		"--quirk=no-event-idx,no-indirect-desc --num-request-queues=3" \
+		"-o queue_size=64,max_threads=5" with_quirk
+	with_mount "quirks: 16 entries" "" "-o queue_size=16" with_quirk
+	with_mount "quirks: no MAP_ALIGNMENT" "--quirk=no-map-alignment,access-platform" "" \
+		with_quirk
+	with_mount "quirks: MAP_ALIGNMENT of 1 MiB" "--quirk=map-alignment=1048576" "" with_quirk
 }
 
 # The ways in which a mount ends; the host serves one after the other.
@@ -368,6 +445,7 @@ errors()
 	twice "dax=maybe" 1 'dax=maybe' "$sock" -o dax=maybe "$mnt"
 	twice "too many arguments" 1 'too many' "$sock" tag "$mnt" more
 	twice "max_threads=0" 1 'max_threads' "$sock" -o max_threads=0 "$mnt"
+	twice "queue_size=100" 1 'queue_size' "$sock" -o queue_size=100 "$mnt"
 	twice "two transports" 1 'exclude' "$sock" --pci=0000:00:10.0 "$mnt"
 	check "errors: already mounted" busy
 	stop host
@@ -387,7 +465,7 @@ run_configuration()
 			cross_auto
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
-	ends | errors) "$1" ;;
+	inode | refuse | quirks | ends | errors) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac
@@ -407,7 +485,7 @@ make_work
 mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
-[ $# != 0 ] || set -- none auto always never small few queues nowindow ends errors
+[ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks ends errors
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"

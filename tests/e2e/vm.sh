@@ -10,9 +10,12 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/lib.sh"
 # shellcheck source=tests/e2e/cross.sh
 . "$here/cross.sh"
+# shellcheck source=tests/e2e/hosts.sh
+. "$here/hosts.sh"
 
-usage="usage: vm.sh [--kernel 6.12|backports] [BUILD-DIRECTORY]
-The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
+usage="usage: vm.sh [--kernel 6.12|backports] [BUILD-DIRECTORY [GROUP...]]
+Groups: main_device two_devices odd_hosts no_iommu (default: all). The build directory is the host's;
+what runs in the guest is what tests/vm/build-guest has made."
 
 kernel=6.12
 build=$native_build
@@ -205,6 +208,7 @@ main_device()
 	check "host changes an open file" host_changes_open
 	check "host changes names" host_changes_names
 	check "guest changes" guest_changes
+	check "close asks nothing" close_asks_nothing
 	check "fio psync" fio_verify psync
 	check "fio libaio" fio_verify libaio --iodepth=8 --direct=1
 	run_fstest "fstest" --timeout 60 --except ten_thousand "$mnt"
@@ -227,7 +231,7 @@ two_devices()
 	mkdir "$work/share2"
 	spawn host2 "$host" --shared-dir="$work/share2" --socket-path="$work/fs2.sock" \
 		--cache=auto --tag=second --num-request-queues=2
-	check "small: boot" boot --socket "$work/fs.sock" --num-request-queues 2 \
+	check "small: boot" boot --num-request-queues 2 --socket "$work/fs.sock" \
 		--socket "$work/fs2.sock"
 	check "small: which of two devices" refused 32 'small|second|more than one' "$mnt"
 	check "small: mount by tag" mount_it small
@@ -261,6 +265,66 @@ shut_down()
 	running host2
 }
 
+# odd_host TAG OPTION... - one more host, with a directory of its own
+odd_host()
+{
+	local tag=$1
+	shift
+	mkdir "$work/share-$tag"
+	spawn "$tag" "$host" --shared-dir="$work/share-$tag" --socket-path="$work/$tag.sock" \
+		--tag="$tag" "$@"
+	until_true 50 test -S "$work/$tag.sock"
+}
+
+# with_odd_host TAG FUSE-OPTIONS COMMAND... - with a mount of it
+with_odd_host()
+{
+	local tag=$1 options share_before=$share
+	read -ra options <<<"$2"
+	shift 2
+	share=$work/share-$tag host_name=$tag
+	check "$tag: mount" mount_it "${options[@]}" "$tag"
+	"$@"
+	check "$tag: end" odd_end
+	share=$share_before host_name=host
+}
+
+odd_end()
+{
+	guest timeout 30 umount "$mnt"
+	script 'for i in $(seq 100); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
+	[ "$(host_stat live_mappings)" = 0 ]
+	[ "$(host_stat handles)" = 0 ]
+}
+
+# Hosts that choose files, refuse mappings or offer less, each a device of one machine.
+odd_hosts()
+{
+	local tag
+	odd_host size --inode-dax=size:1M --cache=none
+	odd_host xattr --inode-dax=xattr --cache=none
+	odd_host full --quirk=map-error=ENOSPC:5:2 --window=64M
+	odd_host odd-errors --quirk=map-error=EINVAL:0:2,unmap-error=EIO:1:2 --window=64M
+	odd_host old-ring --quirk=no-indirect-desc,no-event-idx,no-map-alignment,need-read \
+		--num-request-queues=3
+	odd_host aligned --quirk=map-alignment=2097152
+	check "odd: boot" boot --socket "$work/size.sock" --socket "$work/xattr.sock" \
+		--socket "$work/full.sock" --socket "$work/odd-errors.sock" \
+		--vq-size 256 --socket "$work/aligned.sock" \
+		--vq-size 64 --num-request-queues 3 --socket "$work/old-ring.sock"
+	with_odd_host size "-o dax=inode" check "size" inode_dax_by_size
+	with_odd_host xattr "-o dax=inode" check "xattr" inode_dax_by_xattr
+	with_odd_host full "" with_refusals full map
+	with_odd_host odd-errors "" with_refusals odd-errors map
+	with_odd_host old-ring "" with_quirk old-ring
+	with_odd_host aligned "" with_quirk aligned
+	check "odd: no warnings of the kernel" no_warnings
+	vm stop
+	for tag in size xattr full odd-errors old-ring aligned; do
+		stop "$tag"
+	done
+}
+
 # Without an IOMMU there is no VFIO group to open.
 no_iommu()
 {
@@ -291,7 +355,7 @@ while [ $# != 0 ]; do
 	--kernel) kernel=$2; shift 2 ;;
 	-h | --help) echo "$usage"; exit ;;
 	-*) echo "$usage" >&2; exit 2 ;;
-	*) build=$(realpath "$1"); shift ;;
+	*) build=$(realpath "$1"); shift; break ;;
 	esac
 done
 need_root
@@ -302,7 +366,8 @@ need_prepared "$host" "$host_fstest" "$lab_out/build/tests/e2e/fstest"
 make_work
 trap end_all EXIT
 trap 'exit 1' INT TERM HUP
-for group in main_device two_devices no_iommu; do
+[ $# != 0 ] || set -- main_device two_devices odd_hosts no_iommu
+for group; do
 	began=$SECONDS
 	$group
 	echo "# $group: $((SECONDS - began)) s"

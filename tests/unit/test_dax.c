@@ -215,6 +215,146 @@ static void refused_once_is_asked_again(void **state)
 	close_window(d);
 }
 
+static uint64_t NOW;
+
+static uint64_t fake_clock(void)
+{
+	return NOW;
+}
+
+/* A window whose time stands still. */
+static struct dax *open_clocked(void)
+{
+	struct dax_params p = {
+		.size = WINDOW,
+		.alignment = PAGE_4K,
+		.remote = &remote_ops,
+		.remote_ctx = &R,
+		.clock_ns = fake_clock,
+	};
+	struct dax *d = NULL;
+
+	assert_int_equal(guard_init(), 0);
+	remote_init(&R, WINDOW, PAGE_4K);
+	p.addr = R.window;
+	NOW = NSEC_PER_SEC;
+	assert_int_equal(dax_create(&p, &d), 0);
+	return d;
+}
+
+/* One refusal is no reason to leave a file alone for long, many are. */
+static void refusals_back_off(void **state)
+{
+	struct dax *d = open_clocked();
+	struct dax_inode *di = dax_inode_create(d, 1);
+
+	fill(0, MIB);
+	for (unsigned int round = 0; round < 2; round++) {
+		R.refuse = EINVAL;
+		R.refused = 0;
+		assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+		assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+		assert_int_equal(R.refused, 1);
+		R.refuse = 0;
+		NOW += 2 * NSEC_PER_MS;
+		assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), 0);
+		check(0, 0, 4096);
+		dax_drop(di, FOFF(0));
+	}
+	R.refuse = ENXIO;
+	R.refused = 0;
+	for (unsigned int ms = 0; ms < 2000; ms++, NOW += NSEC_PER_MS)
+		assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+	assert_true(R.refused >= 8 && R.refused <= 16);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+/* A host that refuses every file is not asked for each file anew. */
+static void refused_everything(void **state)
+{
+	struct dax *d = open_clocked();
+
+	fill(0, MIB);
+	R.refuse = EIO;
+	for (unsigned int i = 0; i < 1000; i++) {
+		struct dax_inode *di = dax_inode_create(d, 1);
+
+		assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+		dax_inode_destroy(di);
+		NOW += NSEC_PER_MS / 10;
+	}
+	assert_true(R.refused >= 16 && R.refused <= 32);
+	R.refuse = 0;
+	NOW += NSEC_PER_SEC;
+	for (unsigned int i = 0; i < 20; i++) {
+		struct dax_inode *di = dax_inode_create(d, 1);
+
+		assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), 0);
+		dax_inode_destroy(di);
+	}
+	close_window(d);
+}
+
+/* The host's limit is kept, and found out again when the host has more to give. */
+static void limit_is_raised(void **state)
+{
+	struct dax *d = open_clocked();
+	struct dax_inode *di[REMOTE_FILES];
+	unsigned int asked, live[2];
+
+	for (unsigned int i = 0; i < REMOTE_FILES; i++) {
+		fill(i, MIB);
+		di[i] = dax_inode_create(d, i + 1);
+	}
+	for (unsigned int round = 0; round < 2; round++) {
+		R.limit = round ? 0 : 2;
+		for (unsigned int i = 0; i < REMOTE_FILES; i++)
+			(void)dax_read(di[i], FOFF(0), BUF, 4096, MIB);
+		live[round] = R.n;
+		asked = R.refused;
+		/* Known for now: no more questions. */
+		for (unsigned int i = 0; i < REMOTE_FILES && !round; i++)
+			(void)dax_read(di[i], FOFF(0), BUF, 4096, MIB);
+		assert_int_equal(R.refused, asked);
+		NOW += NSEC_PER_SEC;
+	}
+	assert_int_equal(live[0], 2);
+	assert_int_equal(live[1], REMOTE_FILES);
+	for (unsigned int i = 0; i < REMOTE_FILES; i++)
+		dax_inode_destroy(di[i]);
+	close_window(d);
+}
+
+/* What the host demands in INIT is known after the window. */
+static void alignment_is_told_later(void **state)
+{
+	struct dax *d = open_window(WINDOW, 2 * MIB);
+	struct dax_params p = {
+		.addr = R.window,
+		.size = WINDOW,
+		.alignment = PAGE_4K,
+		.remote = &remote_ops,
+		.remote_ctx = &R,
+	};
+	struct dax_inode *di;
+
+	dax_destroy(d);
+	assert_int_equal(dax_create(&p, &d), 0);
+	assert_int_equal(dax_set_alignment(d, 2 * WINDOW), -EINVAL);
+	assert_int_equal(dax_set_alignment(d, 2 * MIB), 0);
+	assert_int_equal(dax_set_alignment(d, PAGE_4K), 0);
+	di = dax_inode_create(d, 1);
+	fill(0, 7 * MIB);
+	for (uint64_t off = 0; off < 7 * MIB; off += 512 * KIB) {
+		read_served(di, off, 4096, 7 * MIB);
+		check(0, off, 4096);
+	}
+	assert_int_equal(dax_set_alignment(d, 4 * MIB), -EBUSY);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
 static void read_only_file(void **state)
 {
 	struct dax *d = open_window(WINDOW, PAGE_4K);
@@ -446,6 +586,10 @@ int main(void)
 		cmocka_unit_test(shorter_without_drop),
 		cmocka_unit_test(refusals_are_no_errors),
 		cmocka_unit_test(refused_once_is_asked_again),
+		cmocka_unit_test(refusals_back_off),
+		cmocka_unit_test(refused_everything),
+		cmocka_unit_test(limit_is_raised),
+		cmocka_unit_test(alignment_is_told_later),
 		cmocka_unit_test(read_only_file),
 		cmocka_unit_test(read_then_write),
 		cmocka_unit_test(more_files_than_window),

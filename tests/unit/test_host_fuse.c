@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "base/guard.h"
 #include "base/num.h"
@@ -695,6 +696,152 @@ static void mappings_are_checked(void **state)
 	assert_int_equal(f->map.unmaps, 5);
 }
 
+static bool marked(struct fixture *f, const char *name)
+{
+	const struct fuse_entry_out *e = (const void *)f->reply;
+	const struct fuse_attr_out *a = (const void *)f->reply;
+	struct fuse_getattr_in in = { 0 };
+	uint64_t node = lookup(f, 1, name, NULL);
+	bool by_lookup = e->attr.flags & FUSE_ATTR_DAX;
+
+	assert_int_not_equal(node, 0);
+	assert_int_equal(call(f, FUSE_GETATTR, node, &in, sizeof(in)), 0);
+	assert_int_equal(!!(a->attr.flags & FUSE_ATTR_DAX), by_lookup);
+	return by_lookup;
+}
+
+/* Which files are marked for dax=inode, by each rule. */
+static void files_are_marked(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_server_config cfg;
+	static char data[8192];
+
+	put_file(f, "large", data, 8192);
+	put_file(f, "small", data, 8191);
+	assert_int_equal(mkdirat(f->fd, "dir", 0755), 0);
+	config(f, &cfg);
+	for (unsigned int rule = FUSE_INODE_DAX_ATTR; rule <= FUSE_INODE_DAX_SIZE; rule++) {
+		bool all = rule == FUSE_INODE_DAX_ALL;
+
+		cfg.inode_dax = (enum fuse_inode_dax)rule;
+		cfg.inode_dax_size = 8192;
+		restart(f, &cfg);
+		assert_int_equal(marked(f, "large"), all || rule == FUSE_INODE_DAX_SIZE);
+		assert_int_equal(marked(f, "small"), all);
+		assert_false(marked(f, "dir"));
+	}
+	cfg.inode_dax = FUSE_INODE_DAX_ALL;
+	cfg.window = 0;
+	restart(f, &cfg);
+	assert_false(marked(f, "large"));
+	/* Only for a guest that has asked. */
+	cfg.window = WINDOW;
+	restart(f, &cfg);
+	assert_int_equal(init(f, ~(uint64_t)FUSE_HAS_INODE_DAX), 0);
+	assert_false(marked(f, "large"));
+}
+
+static void files_are_marked_by_xattr(void **state)
+{
+	static const struct {
+		const char *value;
+		bool marked;
+	} values[] = {
+		{ "1", true }, { "0", false }, { "", true }, { "01", true }, { "yes", true }
+	};
+	struct fixture *f = *state;
+	struct fuse_server_config cfg;
+	int fd;
+
+	put_file(f, "a", "x", 1);
+	fd = openat(f->fd, "a", O_RDONLY);
+	config(f, &cfg);
+	cfg.inode_dax = FUSE_INODE_DAX_XATTR;
+	restart(f, &cfg);
+	assert_false(marked(f, "a"));
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		assert_int_equal(fsetxattr(fd, FUSE_DAX_XATTR, values[i].value,
+					   strlen(values[i].value), 0),
+				 0);
+		assert_int_equal(marked(f, "a"), values[i].marked);
+	}
+	close(fd);
+}
+
+static void close_of_a_reader_asks_nothing(void **state)
+{
+	static const struct {
+		uint32_t flags, minor;
+		bool noflush;
+	} opens[] = { { O_RDONLY, 40, true },
+		      { O_RDONLY, 35, true },
+		      { O_RDONLY, 34, false },
+		      { O_WRONLY, 40, false },
+		      { O_RDWR, 40, false } };
+	struct fixture *f = *state;
+	const struct fuse_open_out *out = (const void *)f->reply;
+
+	put_file(f, "a", "x", 1);
+	for (size_t i = 0; i < ARRAY_SIZE(opens); i++) {
+		struct fuse_init_in in = { .major = 7, .minor = opens[i].minor };
+		uint64_t fh;
+
+		assert_int_equal(call(f, FUSE_INIT, 0, &in, sizeof(in)), 0);
+		assert_int_equal(open_file(f, lookup(f, 1, "a", NULL), opens[i].flags, &fh), 0);
+		assert_int_equal(!!(out->open_flags & FOPEN_NOFLUSH), opens[i].noflush);
+	}
+}
+
+static void quirks_refuse(void **state)
+{
+	const uint64_t rd = FUSE_SETUPMAPPING_FLAG_READ, wr = FUSE_SETUPMAPPING_FLAG_WRITE;
+	struct fuse_removemapping_one *one;
+	struct {
+		struct fuse_removemapping_in in;
+		char one[sizeof(*one)];
+	} rm = { .in = { .count = 1 } };
+	struct fixture *f = *state;
+	const struct fuse_init_out *out = (const void *)f->reply;
+	struct fuse_server_config cfg;
+	struct fuse_server_stats st;
+	static char data[65536];
+	uint64_t node;
+	int unmaps;
+
+	put_file(f, "a", data, sizeof(data));
+	config(f, &cfg);
+	cfg.quirks = (struct host_quirks){
+		.map_alignment = 16384,
+		.need_read = true,
+		.map_error = { .error = ENXIO, .after = 3, .every = 2 },
+		.unmap_error = { .error = EIO, .every = 2 },
+	};
+	restart(f, &cfg);
+	assert_int_equal(out->map_alignment, 14);
+	node = lookup(f, 1, "a", NULL);
+	assert_int_equal(setup_mapping(f, node, 4096, 4096, 0, rd), -EINVAL);
+	assert_int_equal(setup_mapping(f, node, 0, 4096, 0, wr), -EINVAL);
+	assert_int_equal(setup_mapping(f, node, 16384, 4096, 0, rd | wr), 0);
+	assert_int_equal(setup_mapping(f, node, 0, 4096, 0, rd), -ENXIO);
+	assert_int_equal(setup_mapping(f, node, 0, 4096, 0, rd), 0);
+	assert_int_equal(setup_mapping(f, node, 0, 4096, 0, rd), -ENXIO);
+	one = (void *)rm.one;
+	memcpy(one, &(struct fuse_removemapping_one){ 0, 4096 }, sizeof(*one));
+	unmaps = (int)f->map.unmaps;
+	assert_int_equal(call(f, FUSE_REMOVEMAPPING, node, &rm, sizeof(rm.in) + sizeof(rm.one)),
+			 -EIO);
+	assert_int_equal(f->map.unmaps, unmaps);
+	assert_int_equal(call(f, FUSE_REMOVEMAPPING, node, &rm, sizeof(rm.in) + sizeof(rm.one)), 0);
+	assert_int_equal(f->map.unmaps, unmaps + 1);
+	fuse_server_stats(f->s, &st);
+	assert_int_equal(st.faults, 3);
+	cfg.quirks = (struct host_quirks){ .no_map_alignment = true };
+	restart(f, &cfg);
+	assert_int_equal(out->flags & FUSE_MAP_ALIGNMENT, 0);
+	assert_int_equal(out->map_alignment, 0);
+}
+
 static void readonly_refuses_changes(void **state)
 {
 	struct fixture *f = *state;
@@ -863,6 +1010,10 @@ int main(void)
 		T(attributes_are_set),
 		T(xattrs_work_on_files),
 		T(mappings_are_checked),
+		T(files_are_marked),
+		T(files_are_marked_by_xattr),
+		T(close_of_a_reader_asks_nothing),
+		T(quirks_refuse),
 		T(readonly_refuses_changes),
 		T(truncated_requests_are_harmless),
 		T(lying_lengths_are_refused),

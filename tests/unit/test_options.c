@@ -14,7 +14,7 @@
 static const char *const shown[] = {
 	"-f",	     "--foreground", "-d",	   "--debug",	    "-h", "--help",
 	"-V",	     "--version",    "--pci=",	   "--vhost-user=", "-o", "dax=always",
-	"dax=never", "max_threads=", "max_write=", "stats=",
+	"dax=never", "max_threads=", "max_write=", "stats=",	    "queue_size=",
 };
 
 /* Parse a command line given as one string; *rest receives what is left for libfuse. */

@@ -99,7 +99,7 @@ start()
 		--kernel) kernel=$2 ;;
 		--mem) mem=$2 ;;
 		--cpus) cpus=$2 ;;
-		--socket) sockets+=("$device" "$2") ;;
+		--socket) sockets+=("$device" "$vq_size" "$queues" "$2") ;;
 		--device) device=$2 ;;
 		--num-request-queues) queues=$2 ;;
 		--vq-size) vq_size=$2 ;;
@@ -120,9 +120,9 @@ start()
 	! alive || die "VM $name runs already"
 	rm -rf "$run"
 	mkdir -p "$run"
-	for ((i = 0; i < ${#sockets[@]}; i += 2)); do
-		device=${sockets[i]}
-		[ "$device" = none ] || add_device "${sockets[i + 1]}"
+	for ((i = 0; i < ${#sockets[@]}; i += 4)); do
+		device=${sockets[i]} vq_size=${sockets[i + 1]} queues=${sockets[i + 2]}
+		[ "$device" = none ] || add_device "${sockets[i + 3]}"
 	done
 	case $iommu in
 	intel)
@@ -132,6 +132,9 @@ start()
 	none) ;;
 	*) die "unknown IOMMU $iommu" ;;
 	esac
+	# The kernel counts timer interrupts over some ms of its own time at boot, and panics when a busy host
+	# has not let them through.
+	append="no_timer_check $append"
 	accelerator=$(accel)
 	cpu=max
 	# TCG executes rep movsb byte by byte; kernels and libraries that are told that it is fast then
