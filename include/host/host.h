@@ -15,6 +15,7 @@ struct host_config {
 	enum fuse_cache cache;
 	bool readonly;
 	bool xattr;
+	uint64_t max_nodes; /* as in fuse_server_config */
 };
 
 struct host;

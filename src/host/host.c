@@ -44,6 +44,7 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		.cache = cfg->cache,
 		.readonly = cfg->readonly,
 		.xattr = cfg->xattr,
+		.max_nodes = cfg->max_nodes,
 		.window = cfg->window,
 	};
 	struct vhost_backend_config vhost = {
