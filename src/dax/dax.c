@@ -12,7 +12,7 @@
 #include "dax_priv.h"
 #include "pin.h"
 
-#define MIN_SHIFT 16u /* 64 KiB */
+#define MIN_SHIFT DAX_SIZE_FIRST /* 64 KiB */
 #define MAX_SHIFT 30u /* 1 GiB */
 
 /* The largest extent is this part of the window, so that a few files can be there at a time. */
@@ -89,6 +89,8 @@ void dax_get_status(struct dax *d, struct dax_status *ret)
 		.live = d->live,
 		.budget = d->budget == UINT_MAX ? 0 : d->budget,
 	};
+	for (unsigned int i = 0; i < DAX_SIZES; i++)
+		ret->live_by_size[i] = d->live_by_size[i];
 }
 
 uint64_t dax_live_maps(struct dax *d)

@@ -114,6 +114,7 @@ struct dax {
 	struct buddy *buddy;
 	struct extent *hand; /* the clock: a ring of LIVE extents */
 	unsigned int live;   /* mappings that the host holds or is asked for */
+	unsigned int live_by_size[DAX_SIZES];
 	unsigned int clocked;
 	unsigned int budget; /* more than this the host has refused */
 	struct extent *jobs, **jobs_tail;

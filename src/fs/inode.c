@@ -97,6 +97,17 @@ void inode_table_destroy(struct inode_table *t)
 	free(t);
 }
 
+uint64_t inode_table_count(struct inode_table *t)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < SHARDS; i++) {
+		scoped_lock(&t->shard[i].lock);
+		n += t->shard[i].count;
+	}
+	return n;
+}
+
 /* Twice the buckets when they are full; failing leaves longer chains, nothing worse. */
 static void shard_grow_locked(struct inode_shard *s)
 {
