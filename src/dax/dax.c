@@ -56,6 +56,10 @@ int dax_create(const struct dax_params *p, struct dax **ret)
 		return -EINVAL;
 	}
 	(void)pthread_mutex_init(&d->lock, NULL);
+	for (unsigned int i = 0; i < INODE_SHARES; i++) {
+		(void)pthread_mutex_init(&d->share[i].lock, NULL);
+		(void)pthread_cond_init(&d->share[i].changed, NULL);
+	}
 	r = dax_janitor_start(d);
 	if (r < 0) {
 		buddy_destroy(d->buddy);
@@ -73,6 +77,10 @@ void dax_destroy(struct dax *d)
 	dax_janitor_stop(d);
 	buddy_destroy(d->buddy);
 	(void)pthread_mutex_destroy(&d->lock);
+	for (unsigned int i = 0; i < INODE_SHARES; i++) {
+		(void)pthread_mutex_destroy(&d->share[i].lock);
+		(void)pthread_cond_destroy(&d->share[i].changed);
+	}
 	free(d);
 }
 
@@ -109,8 +117,7 @@ struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid)
 		return NULL;
 	di->dax = d;
 	di->nodeid = nodeid;
-	(void)pthread_mutex_init(&di->lock, NULL);
-	(void)pthread_cond_init(&di->changed, NULL);
+	di->share = &d->share[nodeid % INODE_SHARES];
 	return di;
 }
 
@@ -141,14 +148,14 @@ void dax_drop(struct dax_inode *di, struct foff from)
 {
 	bool any;
 
-	(void)pthread_mutex_lock(&di->lock);
+	(void)pthread_mutex_lock(&di->share->lock);
 	while (cancel_pending_locked(di, from))
-		(void)pthread_cond_wait(&di->changed, &di->lock);
+		(void)pthread_cond_wait(&di->share->changed, &di->share->lock);
 	leave_index_locked(di, from);
 	while (di->held)
-		(void)pthread_cond_wait(&di->changed, &di->lock);
+		(void)pthread_cond_wait(&di->share->changed, &di->share->lock);
 	any = di->ever_mapped;
-	(void)pthread_mutex_unlock(&di->lock);
+	(void)pthread_mutex_unlock(&di->share->lock);
 	/* Also for what others have taken out and have not unmapped yet. */
 	if (any)
 		dax_janitor_flush(di->dax);
@@ -158,16 +165,14 @@ void dax_inode_destroy(struct dax_inode *di)
 {
 	if (!di)
 		return;
-	(void)pthread_mutex_lock(&di->lock);
+	(void)pthread_mutex_lock(&di->share->lock);
 	(void)cancel_pending_locked(di, FOFF(0));
 	leave_index_locked(di, FOFF(0));
 	/* The janitor may have some of them in its hands. */
 	while (di->extents)
-		(void)pthread_cond_wait(&di->changed, &di->lock);
-	(void)pthread_mutex_unlock(&di->lock);
+		(void)pthread_cond_wait(&di->share->changed, &di->share->lock);
+	(void)pthread_mutex_unlock(&di->share->lock);
 	index_free(&di->index);
-	(void)pthread_mutex_destroy(&di->lock);
-	(void)pthread_cond_destroy(&di->changed);
 	free(di);
 }
 
@@ -216,7 +221,7 @@ static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t
 	e = dax_extent_new(di);
 	if (!e)
 		return false;
-	(void)pthread_mutex_lock(&di->lock);
+	(void)pthread_mutex_lock(&di->share->lock);
 	if (growth_pays_locked(di, off, limit))
 		verdict = dax_policy_miss(di, e, off, len, limit, write);
 	if (verdict != DAX_NO && pending_overlaps_locked(di, e)) {
@@ -232,7 +237,7 @@ static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t
 		dax_extent_pend_locked(di, e);
 	if (verdict == DAX_LATER)
 		pend_job_locked(di, e);
-	(void)pthread_mutex_unlock(&di->lock);
+	(void)pthread_mutex_unlock(&di->share->lock);
 	if (verdict == DAX_NOW)
 		return dax_extent_run(e) == 0;
 	if (verdict == DAX_NO)
@@ -248,14 +253,14 @@ static void dax_ahead(struct dax_inode *di, const struct extent *prev, uint64_t 
 
 	if (!e)
 		return;
-	(void)pthread_mutex_lock(&di->lock);
+	(void)pthread_mutex_lock(&di->share->lock);
 	go = dax_policy_ahead(di, prev, e, limit) && !index_find(&di->index, e->from) &&
 	     !pending_overlaps_locked(di, e);
 	if (go) {
 		e->ahead_only = true;
 		pend_job_locked(di, e);
 	}
-	(void)pthread_mutex_unlock(&di->lock);
+	(void)pthread_mutex_unlock(&di->share->lock);
 	if (!go)
 		free(e);
 }

@@ -38,7 +38,7 @@
  *   1. inode.lock   guards the index's changes, states, pending, extents, hints of one inode
  *   2. dax.lock     guards the buddy, the clock, budget, jobs, leaving, ghosts, tokens
  * Neither is held across a call of dax_remote_ops, a copy, or pin_wait(). No thread holds two inodes'
- * locks. The hit path takes none.
+ * locks, so they can share one (struct inode_share). The hit path takes none.
  */
 enum extent_state {
 	EXTENT_PENDING,
@@ -68,14 +68,24 @@ struct extent {
 	struct extent *clock_prev, *clock_next;
 };
 
+/*
+ * The lock of some inodes, because there may be 100,000 of which few are in use: inode.lock is the
+ * lock of the inode's share. A hit does not take it, and whoever has it does not keep it for long.
+ */
+struct inode_share {
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* extents or pending of one of them */
+};
+
+#define INODE_SHARES 64u
+
 struct dax_inode {
 	struct dax *dax;
 	uint64_t nodeid;
 	struct index index;
 	_Atomic bool no_write; /* the host refused a writable mapping */
 
-	pthread_mutex_t lock;
-	pthread_cond_t changed; /* extents or pending */
+	struct inode_share *share;
 	struct extent *pending;
 	unsigned int extents; /* PENDING, LIVE, and those that an evictor has in its hands */
 	unsigned int held;    /* LEAVING, but still in an evictor's hands */
@@ -107,6 +117,8 @@ struct dax {
 	const struct dax_remote_ops *remote;
 	void *remote_ctx;
 	uint64_t (*clock_ns)(void);
+
+	struct inode_share share[INODE_SHARES];
 
 	pthread_mutex_t lock;
 	pthread_cond_t work;	/* the janitor has something to do, or is to stop */

@@ -59,7 +59,7 @@ static void unpend_locked(struct dax_inode *di, struct extent *e)
 static void uncount_locked(struct dax_inode *di)
 {
 	di->extents--;
-	(void)pthread_cond_broadcast(&di->changed);
+	(void)pthread_cond_broadcast(&di->share->changed);
 }
 
 /* The file may be writable or not; what the host grants is remembered. */
@@ -134,12 +134,12 @@ int dax_extent_run(struct extent *e)
 	int r = atomic_load(&e->cancelled) ? -ECANCELED : ask_host(e);
 	bool mapped = r == 0;
 
-	scoped_lock(&di->lock);
+	scoped_lock(&di->share->lock);
 	unpend_locked(di, e);
 	if (mapped)
 		r = atomic_load(&e->cancelled) ? -ECANCELED : go_live_locked(di, e);
 	if (r == 0) {
-		(void)pthread_cond_broadcast(&di->changed);
+		(void)pthread_cond_broadcast(&di->share->changed);
 		return 0;
 	}
 	if (mapped) {
@@ -159,7 +159,7 @@ void dax_extent_fail(struct extent *e)
 {
 	struct dax_inode *di = e->inode;
 
-	scoped_lock(&di->lock);
+	scoped_lock(&di->share->lock);
 	unpend_locked(di, e);
 	free(e);
 	uncount_locked(di);
@@ -190,7 +190,7 @@ void dax_extent_evict(struct extent *e)
 	struct dax *d = di->dax;
 
 	counter_add(COUNTER_evictions, 1);
-	scoped_lock(&di->lock);
+	scoped_lock(&di->share->lock);
 	if (e->state == EXTENT_LIVE) {
 		index_remove(&di->index, e);
 		e->state = EXTENT_LEAVING;
