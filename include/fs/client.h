@@ -83,7 +83,6 @@ int client_init(struct client *c, const struct fuse_init_in *in, struct fuse_ini
 int client_getattr(struct client *c, uint64_t nodeid, struct fuse_attr *ret);
 /* client_touch() - set mtime to now, which moves ctime too. */
 int client_touch(struct client *c, uint64_t nodeid);
-int client_forget(struct client *c, uint64_t nodeid, uint64_t nlookup);
 int client_destroy_session(struct client *c);
 
 /* SETUPMAPPING and REMOVEMAPPING; ctx is the client. */

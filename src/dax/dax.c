@@ -176,17 +176,6 @@ void dax_inode_destroy(struct dax_inode *di)
 	free(di);
 }
 
-/* Is something being mapped in the block of @e? */
-static bool pending_overlaps_locked(const struct dax_inode *di, const struct extent *e)
-{
-	uint64_t end = e->from.v + (UINT64_C(1) << e->shift);
-
-	for (const struct extent *p = di->pending; p; p = p->next)
-		if (p != e && p->from.v < end && e->from.v < p->from.v + (UINT64_C(1) << p->shift))
-			return true;
-	return false;
-}
-
 /* An extent is there but too short: does a longer one pay, or does the file grow page by page? */
 static bool growth_pays_locked(const struct dax_inode *di, struct foff off, uint64_t limit)
 {
@@ -209,60 +198,52 @@ static void pend_job_locked(struct dax_inode *di, struct extent *e)
 	dax_job_add_locked(d, e);
 }
 
+/*
+ * What the policy has admitted becomes an extent. Returns it when this thread is to map it; NULL: the
+ * virtqueue, at least for now.
+ */
+static struct extent *admit_locked(struct dax_inode *di, const struct extent *wish,
+				   enum dax_verdict verdict)
+{
+	struct dax *d = di->dax;
+	struct extent *e = verdict == DAX_NO ? NULL : dax_extent_new(di, wish);
+
+	if (verdict == DAX_NOW && e) {
+		dax_extent_pend_locked(di, e);
+		return e;
+	}
+	if (verdict == DAX_NOW) {
+		scoped_lock(&d->lock);
+		dax_space_put_locked(d, wish);
+	}
+	if (verdict == DAX_LATER && e)
+		pend_job_locked(di, e);
+	return NULL;
+}
+
 /* An access found nothing: map it now, or have it mapped, or not. True: look again. */
 static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
 {
-	struct dax *d = di->dax;
-	struct extent *e;
-	enum dax_verdict verdict = DAX_NO;
+	struct extent wish = { 0 }, *e = NULL;
 
 	if (off.v >= INDEX_MAX_OFFSET)
 		return false;
-	e = dax_extent_new(di);
-	if (!e)
-		return false;
 	(void)pthread_mutex_lock(&di->share->lock);
 	if (growth_pays_locked(di, off, limit))
-		verdict = dax_policy_miss(di, e, off, len, limit, write);
-	if (verdict != DAX_NO && pending_overlaps_locked(di, e)) {
-		/* Another is at it; until then there is the virtqueue. */
-		if (verdict == DAX_NOW) {
-			(void)pthread_mutex_lock(&d->lock);
-			dax_space_put_locked(d, e);
-			(void)pthread_mutex_unlock(&d->lock);
-		}
-		verdict = DAX_NO;
-	}
-	if (verdict == DAX_NOW)
-		dax_extent_pend_locked(di, e);
-	if (verdict == DAX_LATER)
-		pend_job_locked(di, e);
+		e = admit_locked(di, &wish, dax_policy_miss(di, &wish, off, len, limit, write));
 	(void)pthread_mutex_unlock(&di->share->lock);
-	if (verdict == DAX_NOW)
-		return dax_extent_run(e) == 0;
-	if (verdict == DAX_NO)
-		free(e);
-	return false;
+	return e && dax_extent_run(e) == 0;
 }
 
 /* A sequential reader comes to the end of an extent: have the next one mapped meanwhile. */
 static void dax_ahead(struct dax_inode *di, const struct extent *prev, uint64_t limit)
 {
-	struct extent *e = dax_extent_new(di);
-	bool go;
+	struct extent wish = { .ahead_only = true };
 
-	if (!e)
-		return;
-	(void)pthread_mutex_lock(&di->share->lock);
-	go = dax_policy_ahead(di, prev, e, limit) && !index_find(&di->index, e->from) &&
-	     !pending_overlaps_locked(di, e);
-	if (go) {
-		e->ahead_only = true;
-		pend_job_locked(di, e);
-	}
-	(void)pthread_mutex_unlock(&di->share->lock);
-	if (!go)
-		free(e);
+	scoped_lock(&di->share->lock);
+	if (dax_policy_ahead(di, prev, &wish, limit) && !index_find(&di->index, wish.from) &&
+	    !dax_extent_pending_locked(di, &wish))
+		(void)admit_locked(di, &wish, DAX_LATER);
 }
 
 /*

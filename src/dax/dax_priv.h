@@ -161,9 +161,12 @@ struct extent *dax_clock_coldest_locked(struct dax *d, uint32_t *ret_heat);
 
 /* extent.c: the life of an extent. */
 
-/* dax_extent_new() - a PENDING extent of @di, not yet in its list; or NULL. */
-struct extent *dax_extent_new(struct dax_inode *di);
+/* dax_extent_new() - a PENDING extent of @di as wished, not yet in its list; or NULL. */
+struct extent *dax_extent_new(struct dax_inode *di, const struct extent *wish);
 void dax_extent_pend_locked(struct dax_inode *di, struct extent *e);
+
+/* dax_extent_pending_locked() - is something being mapped in the block of @wish? inode.lock. */
+bool dax_extent_pending_locked(const struct dax_inode *di, const struct extent *wish);
 
 /* dax_extent_run() - map a PENDING extent whose block is taken; then it is LIVE or gone. No locks. */
 int dax_extent_run(struct extent *e);
@@ -195,11 +198,12 @@ enum dax_verdict {
 
 /*
  * dax_policy_miss() - decide about an access that found nothing. Fills shape and, for DAX_NOW, place of
- * @e. Needs inode.lock; takes dax.lock.
+ * @e, which is a wish: most are declined, so it is no extent yet. What others are just mapping is
+ * declined before it is paid for. Needs inode.lock; takes dax.lock.
  */
 enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct foff off, size_t len,
 				 uint64_t limit, bool write);
-/* The extent behind a sequential one. Fills the shape of @e; false: there is none. */
+/* The extent behind a sequential one. Fills the shape of @e, a wish; false: there is none. */
 bool dax_policy_ahead(struct dax_inode *di, const struct extent *prev, struct extent *e,
 		      uint64_t limit);
 void dax_policy_swapped_locked(struct dax *d, uint64_t ns);

@@ -13,12 +13,13 @@
 /* A file whose mapping was refused is left alone for this long. */
 #define REFUSED_NS (200 * NSEC_PER_MS)
 
-struct extent *dax_extent_new(struct dax_inode *di)
+struct extent *dax_extent_new(struct dax_inode *di, const struct extent *wish)
 {
-	struct extent *e = calloc(1, sizeof(*e));
+	struct extent *e = malloc(sizeof(*e));
 
 	if (!e)
 		return NULL;
+	*e = *wish;
 	e->inode = di;
 	e->state = EXTENT_PENDING;
 	return e;
@@ -30,6 +31,16 @@ void dax_extent_pend_locked(struct dax_inode *di, struct extent *e)
 	di->pending = e;
 	di->extents++;
 	di->ever_mapped = true;
+}
+
+bool dax_extent_pending_locked(const struct dax_inode *di, const struct extent *wish)
+{
+	uint64_t end = wish->from.v + (UINT64_C(1) << wish->shift);
+
+	for (const struct extent *p = di->pending; p; p = p->next)
+		if (p->from.v < end && wish->from.v < p->from.v + (UINT64_C(1) << p->shift))
+			return true;
+	return false;
 }
 
 struct extent *dax_extent_around_locked(const struct dax_inode *di, struct foff off)

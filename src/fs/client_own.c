@@ -18,7 +18,6 @@ struct own_call {
 	size_t array_len;
 	void *out;	   /* receives at most out_len bytes of payload */
 	size_t out_len;
-	bool no_reply;
 };
 
 /* Returns the payload's length or a negative errno, the host's or the device's. */
@@ -28,7 +27,6 @@ static int own_call(struct client *c, const struct own_call *call)
 	struct fuse_in_header *h = (struct fuse_in_header *)(void *)s->req;
 	const struct fuse_out_header *rep = (const struct fuse_out_header *)(const void *)s->rep;
 	size_t len = sizeof(*h) + call->arg_len + call->array_len;
-	bool hiprio = call->no_reply;
 	int r = -E2BIG;
 
 	if (len <= s->req_cap && sizeof(*rep) + call->out_len <= s->rep_cap) {
@@ -42,8 +40,7 @@ static int own_call(struct client *c, const struct own_call *call)
 			memcpy(h + 1, call->arg, call->arg_len);
 		if (call->array_len)
 			memcpy((char *)(h + 1) + call->arg_len, call->array, call->array_len);
-		r = client_exchange(c, s, hiprio ? CLIENT_HIPRIO : 0, len,
-				    call->no_reply ? 0 : sizeof(*rep) + call->out_len);
+		r = client_exchange(c, s, 0, len, sizeof(*rep) + call->out_len);
 		if (r > 0) {
 			int error = rep->error;
 
@@ -104,17 +101,6 @@ int client_touch(struct client *c, uint64_t nodeid)
 						.out_len = sizeof(out) });
 
 	return MIN(r, 0);
-}
-
-int client_forget(struct client *c, uint64_t nodeid, uint64_t nlookup)
-{
-	struct fuse_forget_in in = { .nlookup = nlookup };
-
-	return own_call(c, &(struct own_call){ .opcode = FUSE_FORGET,
-					       .nodeid = nodeid,
-					       .arg = &in,
-					       .arg_len = sizeof(in),
-					       .no_reply = true });
 }
 
 int client_destroy_session(struct client *c)
