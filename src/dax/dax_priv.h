@@ -92,6 +92,7 @@ struct dax_inode {
 	bool ever_mapped;
 	unsigned int misses;  /* accesses that found nothing, while the file is small */
 	uint64_t refused_until; /* ns: the host refused this file, do not ask before */
+	unsigned int refusals;	/* since the last grant, up to a limit */
 	uint64_t next_off;	/* where a sequential access would go on */
 	unsigned int sequential; /* accesses in a row that went on there */
 	unsigned int grow_shift; /* the next extent of a sequential access */

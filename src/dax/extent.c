@@ -10,8 +10,16 @@
 #include "base/time.h"
 #include "dax_priv.h"
 
-/* A file whose mapping was refused is left alone for this long. */
-#define REFUSED_NS (200 * NSEC_PER_MS)
+/*
+ * A file whose mapping was refused is left alone for a moment, twice as long with each refusal until one
+ * is granted. The refusal may have been the range's (behind an end of file that we do not know of
+ * yet) or the host's (no memory just now), so the file's other ranges must not suffer for long. It
+ * may as well be the file's, for ever, and then the time must grow: asking costs a round trip, 10 to
+ * 100 us, each time. So a file that is never granted costs two requests a second in the end, and one
+ * refusal among many grants keeps its file out of the window for a millisecond.
+ */
+#define REFUSED_NS    NSEC_PER_MS
+#define REFUSALS_MOST 10u /* 0.5 s */
 
 struct extent *dax_extent_new(struct dax_inode *di, const struct extent *wish)
 {
@@ -131,7 +139,8 @@ static void refused_locked(struct dax_inode *di, const struct extent *e, int err
 	}
 	log_dbg("node %llu: no mapping of %llu at %llu: error %d", (unsigned long long)di->nodeid,
 		(unsigned long long)e->len, (unsigned long long)e->from.v, -error);
-	di->refused_until = d->clock_ns() + REFUSED_NS;
+	di->refused_until = d->clock_ns() + (REFUSED_NS << di->refusals);
+	di->refusals = MIN(di->refusals + 1, REFUSALS_MOST - 1);
 	scoped_lock(&d->lock);
 	if (error == -ENOSPC || error == -ENOMEM)
 		dax_budget_learn_locked(d);
@@ -150,6 +159,7 @@ int dax_extent_run(struct extent *e)
 	if (mapped)
 		r = atomic_load(&e->cancelled) ? -ECANCELED : go_live_locked(di, e);
 	if (r == 0) {
+		di->refusals = 0;
 		(void)pthread_cond_broadcast(&di->share->changed);
 		return 0;
 	}

@@ -28,6 +28,8 @@ struct remote {
 	unsigned int slow_us;	    /* answers take up to this long */
 	bool readonly;		    /* EACCES for writable mappings */
 	int refuse;		    /* always this errno (positive); 0: no */
+	uint64_t refuse_from;	    /* but only for what shows a byte of [from, end); end 0: for all */
+	uint64_t refuse_end;
 	_Atomic uint64_t seed;
 
 	pthread_mutex_t lock; /* guards what follows */
