@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the daemon knows of files: their size, their use, their part of the window.
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -17,8 +18,12 @@ struct inode_shard {
 	size_t count;
 };
 
+/* So many entries freed are some 2.5 MiB that the allocator would keep for ever. */
+#define TRIM_AFTER 8192u
+
 struct inode_table {
 	struct dax *dax;
+	_Atomic unsigned int freed; /* since the start; it may wrap */
 	struct inode_shard shard[SHARDS];
 };
 
@@ -212,9 +217,14 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 		i = NULL;
 	}
 	(void)pthread_mutex_unlock(&s->lock);
+	if (!i)
+		return;
 	/* Without the lock: what is mapped is waited for. */
-	if (i)
-		inode_free(i);
+	inode_free(i);
+	/* relaxed: only a number. Some ms for each thousands of FORGETs. */
+	if (atomic_fetch_add_explicit(&t->freed, 1, memory_order_relaxed) % TRIM_AFTER ==
+	    TRIM_AFTER - 1)
+		(void)malloc_trim(0);
 }
 
 static void put_locked(struct inode *i)

@@ -7,9 +7,11 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/lib.sh"
 # shellcheck source=tests/e2e/cross.sh
 . "$here/cross.sh"
+# shellcheck source=tests/e2e/memory.sh
+. "$here/memory.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
-Configurations: none auto always never small few queues nowindow ends errors (default: all)."
+Configurations: none auto always never small few queues nowindow memory ends errors (default: all)."
 
 # The machine itself is the guest.
 guest()
@@ -323,6 +325,7 @@ run_configuration()
 			cross_auto
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
+	memory) with_mount memory "--cache=always --window=4G" "" cross_memory ;;
 	ends | errors) "$1" ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac
@@ -342,7 +345,7 @@ make_work
 mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
-[ $# != 0 ] || set -- none auto always never small few queues nowindow ends errors
+[ $# != 0 ] || set -- none auto always never small few queues nowindow memory ends errors
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"

@@ -4,11 +4,13 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/stat.h>
 
 #include "base/counter.h"
 #include "base/guard.h"
 #include "base/time.h"
+#include "fs/inode.h"
 #include "stack.h"
 
 #define SMALL_WINDOW (16 * MIB)
@@ -553,6 +555,36 @@ static void forgotten_nodes_are_gone(void **state)
 	(void)close(fd);
 }
 
+/* 100,000 files that were opened and read; forgotten, all is freed. */
+static void inodes_are_small(void **state)
+{
+	const unsigned int many = 100000;
+	struct inode_table *t = inode_table_create(S.dax);
+	size_t before = mallinfo2().uordblks, each;
+	unsigned char buf[4096];
+
+	assert_non_null(t);
+	for (unsigned int n = 1; n <= many; n++) {
+		struct inode *i = inode_opened(t, (uint64_t)n << 20);
+
+		assert_non_null(i);
+		assert_int_equal(dax_read(i->dax, FOFF(0), buf, sizeof(buf), sizeof(buf)), -EAGAIN);
+		inode_put(t, i);
+		inode_released(t, (uint64_t)n << 20);
+	}
+	assert_int_equal(inode_table_count(t), many);
+	/* 0 with a sanitizer's allocator */
+	each = (mallinfo2().uordblks - before) / many;
+	printf("%zu bytes for each of %u inodes\n", each, many);
+	assert_true(each < 320);
+	for (unsigned int n = 1; n <= many; n++)
+		inode_forget(t, (uint64_t)n << 20);
+	assert_int_equal(inode_table_count(t), 0);
+	/* The buckets stay: 8 bytes for each. */
+	assert_true(mallinfo2().uordblks < before + 16 * many);
+	inode_table_destroy(t);
+}
+
 int main(void)
 {
 #define WITH(t) cmocka_unit_test_setup_teardown(t, start, end)
@@ -573,6 +605,7 @@ int main(void)
 		WITH(many_threads),
 		WITH(host_dies),
 		WITH(forgotten_nodes_are_gone),
+		WITH(inodes_are_small),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
