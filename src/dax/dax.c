@@ -13,12 +13,12 @@
 #include "pin.h"
 
 #define MIN_SHIFT DAX_SIZE_FIRST /* 64 KiB */
-#define MAX_SHIFT 30u /* 1 GiB */
+#define MAX_SHIFT 30u		 /* 1 GiB */
 
 /* The largest extent is this part of the window, so that a few files can be there at a time. */
 #define WINDOW_EXTENTS 4u
 /* What is admitted at a time under pressure is this part of it; the host bears some hundreds. */
-#define WINDOW_REGIONS 256u
+#define WINDOW_REGIONS	   256u
 
 #define SWAP_COST_FIRST_NS (400 * NSEC_PER_US)
 
@@ -40,8 +40,8 @@ int dax_create(const struct dax_params *p, struct dax **ret)
 	if (!d)
 		return -ENOMEM;
 	d->min_shift = MAX(MIN_SHIFT, shift_of(p->alignment, 12, 40));
-	d->max_shift = shift_of(p->size / WINDOW_EXTENTS, d->min_shift,
-				MAX(d->min_shift, MAX_SHIFT));
+	d->max_shift =
+		shift_of(p->size / WINDOW_EXTENTS, d->min_shift, MAX(d->min_shift, MAX_SHIFT));
 	d->region_shift = shift_of(p->size / WINDOW_REGIONS, d->min_shift, d->max_shift);
 	d->addr = p->addr;
 	d->size = p->size;
@@ -199,8 +199,8 @@ static void pend_job_locked(struct dax_inode *di, struct extent *e)
 }
 
 /*
- * What the policy has admitted becomes an extent. Returns it when this thread is to map it; NULL: the
- * virtqueue, at least for now.
+ * What the policy has admitted becomes an extent. Returns it when this thread is to map it; NULL:
+ * the virtqueue, at least for now.
  */
 static struct extent *admit_locked(struct dax_inode *di, const struct extent *wish,
 				   enum dax_verdict verdict)

@@ -11,12 +11,12 @@
 #include "dax_priv.h"
 
 /*
- * A file whose mapping was refused is left alone for a moment, twice as long with each refusal until one
- * is granted. The refusal may have been the range's (behind an end of file that we do not know of
- * yet) or the host's (no memory just now), so the file's other ranges must not suffer for long. It
- * may as well be the file's, for ever, and then the time must grow: asking costs a round trip, 10 to
- * 100 us, each time. So a file that is never granted costs two requests a second in the end, and one
- * refusal among many grants keeps its file out of the window for a millisecond.
+ * A file whose mapping was refused is left alone for a moment, twice as long with each refusal
+ * until one is granted. The refusal may have been the range's (behind an end of file that we do not
+ * know of yet) or the host's (no memory just now), so the file's other ranges must not suffer for
+ * long. It may as well be the file's, for ever, and then the time must grow: asking costs a round
+ * trip, 10 to 100 us, each time. So a file that is never granted costs two requests a second in the
+ * end, and one refusal among many grants keeps its file out of the window for a millisecond.
  */
 #define REFUSED_NS    NSEC_PER_MS
 #define REFUSALS_MOST 10u /* 0.5 s */

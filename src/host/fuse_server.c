@@ -108,7 +108,8 @@ static void fs_say_full(struct fuse_server *s)
 	if (atomic_exchange(&s->full_said, true))
 		return;
 	fuse_server_stats(s, &stats);
-	log_warn("no more files can be opened (RLIMIT_NOFILE): the guest knows %llu and has %llu open; "
+	log_warn("no more files can be opened (RLIMIT_NOFILE): the guest knows %llu and has %llu "
+		 "open; "
 		 "others get an error until it forgets some",
 		 (unsigned long long)stats.nodes, (unsigned long long)stats.handles);
 }

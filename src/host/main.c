@@ -76,9 +76,10 @@ static uint64_t raise_nofile(void)
 		}
 	}
 	log_dbg("up to %llu open files", (unsigned long long)more.rlim_cur);
-	return more.rlim_cur == RLIM_INFINITY ?
-		       0 :
-		       MAX(more.rlim_cur - MIN(more.rlim_cur / 4, (rlim_t)NOFILE_RESERVE), (rlim_t)1);
+	return more.rlim_cur == RLIM_INFINITY
+		       ? 0
+		       : MAX(more.rlim_cur - MIN(more.rlim_cur / 4, (rlim_t)NOFILE_RESERVE),
+			     (rlim_t)1);
 }
 
 /* Serve until SIGTERM or SIGINT, with @set blocked in all threads. */

@@ -3,10 +3,10 @@
 
 #include "unit.h"
 
+#include "../../src/dax/dax_priv.h"
 #include "base/counter.h"
 #include "base/guard.h"
 #include "base/time.h"
-#include "../../src/dax/dax_priv.h"
 #include "fake_remote.h"
 
 #define WINDOW (32 * MIB)
@@ -276,7 +276,8 @@ static void refusals_become_seldom(void **state)
 	for (unsigned int i = 0, ms = 0; i < ARRAY_SIZE(most); i++) {
 		unsigned int before = R.refused;
 
-		for (unsigned int end = (unsigned int[]){ 100, 1000, 3000, 7000 }[i]; ms < end; ms++)
+		for (unsigned int end = (unsigned int[]){ 100, 1000, 3000, 7000 }[i]; ms < end;
+		     ms++)
 			for (unsigned int n = 0; n < 10; n++, now_ns += 100 * NSEC_PER_US)
 				assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
 		assert_in_range(R.refused, before + 1, most[i]);

@@ -527,8 +527,10 @@ static void forget_once(struct client_slot *slot, uint64_t node)
 		struct fuse_forget_in in;
 	} *req = (void *)slot->req;
 
-	*req = (__typeof__(*req)){ .h = { .len = sizeof(*req), .opcode = FUSE_FORGET, .nodeid = node },
-				   .in = { .nlookup = 1 } };
+	*req = (__typeof__(*req)){
+		.h = { .len = sizeof(*req), .opcode = FUSE_FORGET, .nodeid = node },
+		.in = { .nlookup = 1 }
+	};
 	assert_int_equal(client_exchange(S.client, slot, CLIENT_HIPRIO, sizeof(*req), 0), 0);
 }
 
