@@ -109,12 +109,17 @@ void dax_missed(struct dax *d, uint64_t ns);
  */
 void dax_settle(struct dax *d);
 
+/* Sizes of blocks: 64 KiB, 128 KiB and so on; the last one stands for larger ones, too. */
+#define DAX_SIZE_FIRST 16u /* as a shift */
+#define DAX_SIZES      15u
+
 struct dax_status {
 	uint64_t window_bytes;
 	uint64_t free_bytes;
 	uint64_t largest_free; /* bytes of the largest block that can be had at once */
 	uint64_t live;	       /* mappings that the host holds or is asked for */
 	uint64_t budget;       /* more than this the host has refused; 0: unknown */
+	uint64_t live_by_size[DAX_SIZES]; /* of live, by the size of their block */
 };
 
 void dax_get_status(struct dax *d, struct dax_status *ret);

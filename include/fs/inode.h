@@ -66,6 +66,9 @@ struct inode_table *inode_table_create(struct dax *dax);
 /* inode_table_destroy() - unmaps and frees all. No thread may use an inode any more. */
 void inode_table_destroy(struct inode_table *t);
 
+/* inode_table_count() - how many entries there are. */
+uint64_t inode_table_count(struct inode_table *t);
+
 /* inode_opened() - count an open; makes the entry. NULL when there is no memory. A reference. */
 struct inode *inode_opened(struct inode_table *t, uint64_t nodeid);
 

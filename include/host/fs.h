@@ -47,6 +47,7 @@ struct fuse_server {
 	struct idmap by_key;
 	uint64_t last_id;
 	struct fs_inode *root;
+	_Atomic bool full_said; /* that descriptors have run out: once is enough */
 
 	pthread_mutex_t files;
 	struct idmap handles;
@@ -115,6 +116,8 @@ void fs_inode_put(struct fuse_server *s, struct fs_inode *i);
 void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n);
 /* Find or make the inode of @fd (O_PATH, taken over in any case), get it and count one lookup. */
 int fs_inode_enter(struct fuse_server *s, int fd, const struct statx *stx, struct fs_inode **ret);
+/* Would a new inode find room? 0 or -ENFILE; asked before one is made on the disk. */
+int fs_inode_room(struct fuse_server *s);
 /* Look @name up in @dir, get it and count one lookup. */
 int fs_inode_lookup(struct fuse_server *s, struct fs_inode *dir, const char *name,
 		    struct fs_inode **ret, struct statx *ret_stx);

@@ -22,6 +22,8 @@
  * - Nothing outside of the directory is reachable: names are single components, symbolic links
  *   are never followed, "." and ".." are refused, and only regular files and directories are
  * opened.
+ * - Beyond max_nodes an inode that the guest does not know yet gets -ENFILE; those it knows can still
+ *   be opened, and directories listed. There is room again when the guest forgets some.
  * - What a caller creates is made with the caller's user and group id, when this process may change
  *   its own (that is, as root); the guest's kernel has checked the caller's permissions.
  */
@@ -53,6 +55,7 @@ struct fuse_server_config {
 	bool posix_acl;	       /* the guest may check permissions by ACLs; needs xattr */
 	bool security_label;   /* what the guest creates gets the label that it says */
 	bool submounts;	       /* the guest may show mount points in the directory as such */
+	uint64_t max_nodes;    /* each takes a descriptor; 0: as many as the process may open */
 	uint64_t window;       /* bytes; 0: no DAX */
 	struct mapper *mapper; /* outlives the server; NULL when window is 0 */
 	enum fuse_inode_dax inode_dax;

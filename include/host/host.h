@@ -21,6 +21,7 @@ struct host_config {
 	enum fuse_inode_dax inode_dax;
 	uint64_t inode_dax_size;
 	struct host_quirks quirks;
+	uint64_t max_nodes; /* as in fuse_server_config */
 };
 
 struct host;

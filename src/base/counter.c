@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the guest daemon counts: one list, from which names, the dump and the manual come.
+// What the guest daemon counts: two lists, from which names, the dump and the manual come.
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -12,6 +12,14 @@ const struct counter_info counter_info[COUNTER_COUNT] = {
 	COUNTER_LIST(X)
 #undef X
 };
+
+const struct counter_info gauge_info[GAUGE_COUNT] = {
+#define X(id, u, h) [GAUGE_##id] = { .name = #id, .unit = (u), .help = (h) },
+	GAUGE_LIST(X)
+#undef X
+};
+
+static _Atomic uint64_t gauges[GAUGE_COUNT];
 
 /* Threads are spread over shards, so that two of them seldom write to one cache line. */
 #define COUNTER_SHARDS 16u
@@ -45,15 +53,35 @@ uint64_t counter_get(enum counter c)
 	return sum;
 }
 
+void gauge_set(enum gauge g, uint64_t value)
+{
+	/* relaxed: as counters */
+	atomic_store_explicit(&gauges[g], value, memory_order_relaxed);
+}
+
+uint64_t gauge_get(enum gauge g)
+{
+	return atomic_load_explicit(&gauges[g], memory_order_relaxed);
+}
+
+/* Put one at @at; returns where the next one goes. */
+static size_t dump_one(char *buf, size_t size, size_t at, const char *name, uint64_t value)
+{
+	int n;
+
+	if (at >= size)
+		return at;
+	n = snprintf(buf + at, size - at, "%s%s=%" PRIu64, at ? " " : "", name, value);
+	return at + (n > 0 ? (size_t)n : 0);
+}
+
 void counter_dump(char *buf, size_t size)
 {
 	size_t at = 0;
 
 	buf[0] = '\0';
-	for (unsigned int c = 0; c < COUNTER_COUNT && at < size; c++) {
-		int n = snprintf(buf + at, size - at, "%s%s=%" PRIu64, at ? " " : "",
-				 counter_info[c].name, counter_get(c));
-
-		at += n > 0 ? (size_t)n : 0;
-	}
+	for (unsigned int c = 0; c < COUNTER_COUNT; c++)
+		at = dump_one(buf, size, at, counter_info[c].name, counter_get(c));
+	for (unsigned int g = 0; g < GAUGE_COUNT; g++)
+		at = dump_one(buf, size, at, gauge_info[g].name, gauge_get(g));
 }

@@ -35,7 +35,7 @@ void log_msg(enum log_level level, const char *fmt, ...)
 {
 	static const int prio[] = { LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 	int saved = errno;
-	char line[1024];
+	char line[2048 + 64]; /* a dump of all counters is the longest there is */
 	va_list ap;
 
 	if (!log_enabled(level))

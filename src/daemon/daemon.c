@@ -195,12 +195,32 @@ static int daemon_wait_init(struct daemon *d)
 	return MIN(state, 0);
 }
 
+/* Values of this moment. At the end everything has been given back, so then they are 0. */
+static void daemon_set_gauges(const struct daemon *d)
+{
+	struct dax_status s = { 0 };
+
+	static_assert(GAUGE_mappings_1g - GAUGE_mappings_64k + 1 == DAX_SIZES, "one for each size");
+	if (d->relay.dax)
+		dax_get_status(d->relay.dax, &s);
+	gauge_set(GAUGE_inodes, d->relay.inodes ? inode_table_count(d->relay.inodes) : 0);
+	gauge_set(GAUGE_arena_bytes, d->dev ? d->dev->arena->size : 0);
+	gauge_set(GAUGE_window_bytes, s.window_bytes);
+	gauge_set(GAUGE_window_free_bytes, s.free_bytes);
+	gauge_set(GAUGE_window_largest_free, s.largest_free);
+	gauge_set(GAUGE_mapping_budget, s.budget);
+	gauge_set(GAUGE_mappings, s.live);
+	for (unsigned int i = 0; i < DAX_SIZES; i++)
+		gauge_set(GAUGE_mappings_64k + i, s.live_by_size[i]);
+}
+
 static void daemon_write_stats(const struct daemon *d)
 {
 	_cleanup_free_ char *tmp = NULL;
-	char line[1024];
+	char line[COUNTER_DUMP_MAX];
 	FILE *f;
 
+	daemon_set_gauges(d);
 	counter_dump(line, sizeof(line));
 	log_dbg("stats: %s", line);
 	if (!d->o->stats || asprintf(&tmp, "%s.new", d->o->stats) < 0)
@@ -269,8 +289,8 @@ static void daemon_end(struct daemon *d)
 		fuse_session_unmount(d->session);
 		fuse_session_destroy(d->session);
 	}
-	inode_table_destroy(d->relay.inodes);
-	dax_destroy(d->relay.dax);
+	inode_table_destroy(steal_ptr(d->relay.inodes));
+	dax_destroy(steal_ptr(d->relay.dax));
 	if (atomic_load(&d->relay.init_state) == 1 && !fs_dev_broken(d->dev))
 		(void)client_destroy_session(d->relay.client);
 	if (watched) {
@@ -280,7 +300,7 @@ static void daemon_end(struct daemon *d)
 	client_destroy(d->relay.client);
 	if (d->dev && fs_dev_broken(d->dev) && !d->o->vhost_user)
 		log_warn("the failed device stays with vfio-pci: another driver could hang on it");
-	fs_dev_stop(d->dev);
+	fs_dev_stop(steal_ptr(d->dev));
 	daemon_write_stats(d);
 	close_keep_errno(d->signals);
 	close_keep_errno(d->wake);

@@ -13,13 +13,13 @@
 #include "dax_priv.h"
 #include "pin.h"
 
-#define MIN_SHIFT 16u /* 64 KiB */
-#define MAX_SHIFT 30u /* 1 GiB */
+#define MIN_SHIFT DAX_SIZE_FIRST /* 64 KiB */
+#define MAX_SHIFT 30u		 /* 1 GiB */
 
 /* The largest extent is this part of the window, so that a few files can be there at a time. */
 #define WINDOW_EXTENTS 4u
 /* What is admitted at a time under pressure is this part of it; the host bears some hundreds. */
-#define WINDOW_REGIONS 256u
+#define WINDOW_REGIONS	   256u
 
 #define SWAP_COST_FIRST_NS (400 * NSEC_PER_US)
 
@@ -77,6 +77,10 @@ int dax_create(const struct dax_params *p, struct dax **ret)
 		return r;
 	}
 	(void)pthread_mutex_init(&d->lock, NULL);
+	for (unsigned int i = 0; i < INODE_SHARES; i++) {
+		(void)pthread_mutex_init(&d->share[i].lock, NULL);
+		(void)pthread_cond_init(&d->share[i].changed, NULL);
+	}
 	r = dax_janitor_start(d);
 	if (r < 0) {
 		buddy_destroy(d->buddy);
@@ -94,6 +98,10 @@ void dax_destroy(struct dax *d)
 	dax_janitor_stop(d);
 	buddy_destroy(d->buddy);
 	(void)pthread_mutex_destroy(&d->lock);
+	for (unsigned int i = 0; i < INODE_SHARES; i++) {
+		(void)pthread_mutex_destroy(&d->share[i].lock);
+		(void)pthread_cond_destroy(&d->share[i].changed);
+	}
 	free(d);
 }
 
@@ -110,6 +118,8 @@ void dax_get_status(struct dax *d, struct dax_status *ret)
 		.live = d->live,
 		.budget = d->budget == UINT_MAX ? 0 : d->budget,
 	};
+	for (unsigned int i = 0; i < DAX_SIZES; i++)
+		ret->live_by_size[i] = d->live_by_size[i];
 }
 
 uint64_t dax_live_maps(struct dax *d)
@@ -128,8 +138,7 @@ struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid)
 		return NULL;
 	di->dax = d;
 	di->nodeid = nodeid;
-	(void)pthread_mutex_init(&di->lock, NULL);
-	(void)pthread_cond_init(&di->changed, NULL);
+	di->share = &d->share[nodeid % INODE_SHARES];
 	return di;
 }
 
@@ -160,21 +169,21 @@ static void leave_index_locked(struct dax_inode *di, struct foff from)
 static void changed_wait_locked(struct dax_inode *di)
 {
 	waiting_begin();
-	(void)pthread_cond_wait(&di->changed, &di->lock);
+	(void)pthread_cond_wait(&di->share->changed, &di->share->lock);
 }
 
 void dax_drop(struct dax_inode *di, struct foff from)
 {
 	bool any;
 
-	(void)pthread_mutex_lock(&di->lock);
+	(void)pthread_mutex_lock(&di->share->lock);
 	while (cancel_pending_locked(di, from))
 		changed_wait_locked(di);
 	leave_index_locked(di, from);
 	while (di->held)
 		changed_wait_locked(di);
 	any = di->ever_mapped;
-	(void)pthread_mutex_unlock(&di->lock);
+	(void)pthread_mutex_unlock(&di->share->lock);
 	/* Also for what others have taken out and have not unmapped yet. */
 	if (any)
 		dax_janitor_flush(di->dax);
@@ -184,28 +193,15 @@ void dax_inode_destroy(struct dax_inode *di)
 {
 	if (!di)
 		return;
-	(void)pthread_mutex_lock(&di->lock);
+	(void)pthread_mutex_lock(&di->share->lock);
 	(void)cancel_pending_locked(di, FOFF(0));
 	leave_index_locked(di, FOFF(0));
 	/* The janitor may have some of them in its hands. */
 	while (di->extents)
 		changed_wait_locked(di);
-	(void)pthread_mutex_unlock(&di->lock);
+	(void)pthread_mutex_unlock(&di->share->lock);
 	index_free(&di->index);
-	(void)pthread_mutex_destroy(&di->lock);
-	(void)pthread_cond_destroy(&di->changed);
 	free(di);
-}
-
-/* Is something being mapped in the block of @e? */
-static bool pending_overlaps_locked(const struct dax_inode *di, const struct extent *e)
-{
-	uint64_t end = e->from.v + (UINT64_C(1) << e->shift);
-
-	for (const struct extent *p = di->pending; p; p = p->next)
-		if (p != e && p->from.v < end && e->from.v < p->from.v + (UINT64_C(1) << p->shift))
-			return true;
-	return false;
 }
 
 /* An extent is there but too short: does a longer one pay, or does the file grow page by page? */
@@ -230,60 +226,52 @@ static void pend_job_locked(struct dax_inode *di, struct extent *e)
 	dax_job_add_locked(d, e);
 }
 
+/*
+ * What the policy has admitted becomes an extent. Returns it when this thread is to map it; NULL:
+ * the virtqueue, at least for now.
+ */
+static struct extent *admit_locked(struct dax_inode *di, const struct extent *wish,
+				   enum dax_verdict verdict)
+{
+	struct dax *d = di->dax;
+	struct extent *e = verdict == DAX_NO ? NULL : dax_extent_new(di, wish);
+
+	if (verdict == DAX_NOW && e) {
+		dax_extent_pend_locked(di, e);
+		return e;
+	}
+	if (verdict == DAX_NOW) {
+		scoped_lock(&d->lock);
+		dax_space_put_locked(d, wish);
+	}
+	if (verdict == DAX_LATER && e)
+		pend_job_locked(di, e);
+	return NULL;
+}
+
 /* An access found nothing: map it now, or have it mapped, or not. True: look again. */
 static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
 {
-	struct dax *d = di->dax;
-	struct extent *e;
-	enum dax_verdict verdict = DAX_NO;
+	struct extent wish = { 0 }, *e = NULL;
 
 	if (off.v >= INDEX_MAX_OFFSET)
 		return false;
-	e = dax_extent_new(di);
-	if (!e)
-		return false;
-	(void)pthread_mutex_lock(&di->lock);
+	(void)pthread_mutex_lock(&di->share->lock);
 	if (growth_pays_locked(di, off, limit))
-		verdict = dax_policy_miss(di, e, off, len, limit, write);
-	if (verdict != DAX_NO && pending_overlaps_locked(di, e)) {
-		/* Another is at it; until then there is the virtqueue. */
-		if (verdict == DAX_NOW) {
-			(void)pthread_mutex_lock(&d->lock);
-			dax_space_put_locked(d, e);
-			(void)pthread_mutex_unlock(&d->lock);
-		}
-		verdict = DAX_NO;
-	}
-	if (verdict == DAX_NOW)
-		dax_extent_pend_locked(di, e);
-	if (verdict == DAX_LATER)
-		pend_job_locked(di, e);
-	(void)pthread_mutex_unlock(&di->lock);
-	if (verdict == DAX_NOW)
-		return dax_extent_run(e) == 0;
-	if (verdict == DAX_NO)
-		free(e);
-	return false;
+		e = admit_locked(di, &wish, dax_policy_miss(di, &wish, off, len, limit, write));
+	(void)pthread_mutex_unlock(&di->share->lock);
+	return e && dax_extent_run(e) == 0;
 }
 
 /* A sequential reader comes to the end of an extent: have the next one mapped meanwhile. */
 static void dax_ahead(struct dax_inode *di, const struct extent *prev, uint64_t limit)
 {
-	struct extent *e = dax_extent_new(di);
-	bool go;
+	struct extent wish = { .ahead_only = true };
 
-	if (!e)
-		return;
-	(void)pthread_mutex_lock(&di->lock);
-	go = dax_policy_ahead(di, prev, e, limit) && !index_find(&di->index, e->from) &&
-	     !pending_overlaps_locked(di, e);
-	if (go) {
-		e->ahead_only = true;
-		pend_job_locked(di, e);
-	}
-	(void)pthread_mutex_unlock(&di->lock);
-	if (!go)
-		free(e);
+	scoped_lock(&di->share->lock);
+	if (dax_policy_ahead(di, prev, &wish, limit) && !index_find(&di->index, wish.from) &&
+	    !dax_extent_pending_locked(di, &wish))
+		(void)admit_locked(di, &wish, DAX_LATER);
 }
 
 /*

@@ -38,7 +38,7 @@
  *   1. inode.lock   guards the index's changes, states, pending, extents, hints of one inode
  *   2. dax.lock     guards the buddy, the clock, budget, jobs, leaving, ghosts, tokens
  * Neither is held across a call of dax_remote_ops, a copy, or pin_wait(). No thread holds two inodes'
- * locks. The hit path takes none.
+ * locks, so they can share one (struct inode_share). The hit path takes none.
  */
 enum extent_state {
 	EXTENT_PENDING,
@@ -68,21 +68,31 @@ struct extent {
 	struct extent *clock_prev, *clock_next;
 };
 
+/*
+ * The lock of some inodes, because there may be 100,000 of which few are in use: inode.lock is the
+ * lock of the inode's share. A hit does not take it, and whoever has it does not keep it for long.
+ */
+struct inode_share {
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* extents or pending of one of them */
+};
+
+#define INODE_SHARES 64u
+
 struct dax_inode {
 	struct dax *dax;
 	uint64_t nodeid;
 	struct index index;
 	_Atomic bool no_write; /* the host refused a writable mapping */
 
-	pthread_mutex_t lock;
-	pthread_cond_t changed; /* extents or pending */
+	struct inode_share *share;
 	struct extent *pending;
 	unsigned int extents; /* PENDING, LIVE, and those that an evictor has in its hands */
 	unsigned int held;    /* LEAVING, but still in an evictor's hands */
 	bool ever_mapped;
 	unsigned int misses;  /* accesses that found nothing, while the file is small */
 	uint64_t refused_until; /* ns: the host refused this file, do not ask before */
-	unsigned int refusals;	/* in a row */
+	unsigned int refusals;	/* since the last grant, up to a limit */
 	uint64_t next_off;	/* where a sequential access would go on */
 	unsigned int sequential; /* accesses in a row that went on there */
 	unsigned int grow_shift; /* the next extent of a sequential access */
@@ -109,12 +119,15 @@ struct dax {
 	void *remote_ctx;
 	uint64_t (*clock_ns)(void);
 
+	struct inode_share share[INODE_SHARES];
+
 	pthread_mutex_t lock;
 	pthread_cond_t work;	/* the janitor has something to do, or is to stop */
 	pthread_cond_t flushed; /* the janitor has unmapped what had left */
 	struct buddy *buddy;
 	struct extent *hand; /* the clock: a ring of LIVE extents */
 	unsigned int live;   /* mappings that the host holds or is asked for */
+	unsigned int live_by_size[DAX_SIZES];
 	unsigned int clocked;
 	unsigned int budget; /* more than this the host has refused */
 	unsigned int last_budget; /* what it was before it was forgotten */
@@ -160,9 +173,12 @@ struct extent *dax_clock_coldest_locked(struct dax *d, uint32_t *ret_heat);
 /* dax_refusing_locked() - has the host refused all files of late? Needs dax.lock. */
 bool dax_refusing_locked(const struct dax *d);
 
-/* dax_extent_new() - a PENDING extent of @di, not yet in its list; or NULL. */
-struct extent *dax_extent_new(struct dax_inode *di);
+/* dax_extent_new() - a PENDING extent of @di as wished, not yet in its list; or NULL. */
+struct extent *dax_extent_new(struct dax_inode *di, const struct extent *wish);
 void dax_extent_pend_locked(struct dax_inode *di, struct extent *e);
+
+/* dax_extent_pending_locked() - is something being mapped in the block of @wish? inode.lock. */
+bool dax_extent_pending_locked(const struct dax_inode *di, const struct extent *wish);
 
 /* dax_extent_run() - map a PENDING extent whose block is taken; then it is LIVE or gone. No locks. */
 int dax_extent_run(struct extent *e);
@@ -194,11 +210,12 @@ enum dax_verdict {
 
 /*
  * dax_policy_miss() - decide about an access that found nothing. Fills shape and, for DAX_NOW, place of
- * @e. Needs inode.lock; takes dax.lock.
+ * @e, which is a wish: most are declined, so it is no extent yet. What others are just mapping is
+ * declined before it is paid for. Needs inode.lock; takes dax.lock.
  */
 enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct foff off, size_t len,
 				 uint64_t limit, bool write);
-/* The extent behind a sequential one. Fills the shape of @e; false: there is none. */
+/* The extent behind a sequential one. Fills the shape of @e, a wish; false: there is none. */
 bool dax_policy_ahead(struct dax_inode *di, const struct extent *prev, struct extent *e,
 		      uint64_t limit);
 void dax_policy_swapped_locked(struct dax *d, uint64_t ns);

@@ -11,10 +11,13 @@
 #include "dax_priv.h"
 
 /*
- * A file whose mapping was refused is left alone for a moment, and longer each time in a row: one
- * refusal says little (another range may do, the file may just have become shorter), many say that
- * the next request is in vain. The same for all files together, after so many that it is not the
- * file.
+ * A file whose mapping was refused is left alone for a moment, twice as long with each refusal
+ * until one is granted. The refusal may have been the range's (behind an end of file that we do not
+ * know of yet) or the host's (no memory just now), so the file's other ranges must not suffer for
+ * long. It may as well be the file's, for ever, and then the time must grow: asking costs a round
+ * trip, 10 to 100 us, each time. So a file that is never granted costs two requests a second in the
+ * end, and one refusal among many grants keeps its file out of the window for a millisecond. The
+ * same for all files together, after so many in a row that it is not the file.
  */
 #define REFUSED_FIRST_NS   (1 * NSEC_PER_MS)
 #define REFUSED_DOUBLINGS  9u
@@ -30,12 +33,13 @@ bool dax_refusing_locked(const struct dax *d)
 	return d->refusals >= REFUSED_EVERYTHING && d->clock_ns() < d->refused_until;
 }
 
-struct extent *dax_extent_new(struct dax_inode *di)
+struct extent *dax_extent_new(struct dax_inode *di, const struct extent *wish)
 {
-	struct extent *e = calloc(1, sizeof(*e));
+	struct extent *e = malloc(sizeof(*e));
 
 	if (!e)
 		return NULL;
+	*e = *wish;
 	e->inode = di;
 	e->state = EXTENT_PENDING;
 	return e;
@@ -47,6 +51,16 @@ void dax_extent_pend_locked(struct dax_inode *di, struct extent *e)
 	di->pending = e;
 	di->extents++;
 	di->ever_mapped = true;
+}
+
+bool dax_extent_pending_locked(const struct dax_inode *di, const struct extent *wish)
+{
+	uint64_t end = wish->from.v + (UINT64_C(1) << wish->shift);
+
+	for (const struct extent *p = di->pending; p; p = p->next)
+		if (p->from.v < end && wish->from.v < p->from.v + (UINT64_C(1) << p->shift))
+			return true;
+	return false;
 }
 
 struct extent *dax_extent_around_locked(const struct dax_inode *di, struct foff off)
@@ -76,7 +90,7 @@ static void unpend_locked(struct dax_inode *di, struct extent *e)
 static void uncount_locked(struct dax_inode *di)
 {
 	di->extents--;
-	(void)pthread_cond_broadcast(&di->changed);
+	(void)pthread_cond_broadcast(&di->share->changed);
 }
 
 /* The file may be writable or not; what the host grants is remembered. */
@@ -139,7 +153,8 @@ static void refused_locked(struct dax_inode *di, const struct extent *e, int err
 	}
 	log_dbg("node %llu: no mapping of %llu at %llu: error %d", (unsigned long long)di->nodeid,
 		(unsigned long long)e->len, (unsigned long long)e->from.v, -error);
-	di->refused_until = d->clock_ns() + refused_ns(di->refusals++);
+	di->refused_until = d->clock_ns() + refused_ns(di->refusals);
+	di->refusals = MIN(di->refusals + 1, REFUSED_DOUBLINGS);
 	scoped_lock(&d->lock);
 	if (++d->refusals >= REFUSED_EVERYTHING)
 		d->refused_until = d->clock_ns() + refused_ns(d->refusals - REFUSED_EVERYTHING);
@@ -155,12 +170,13 @@ int dax_extent_run(struct extent *e)
 	int r = atomic_load(&e->cancelled) ? -ECANCELED : ask_host(e);
 	bool mapped = r == 0;
 
-	scoped_lock(&di->lock);
+	scoped_lock(&di->share->lock);
 	unpend_locked(di, e);
 	if (mapped)
 		r = atomic_load(&e->cancelled) ? -ECANCELED : go_live_locked(di, e);
 	if (r == 0) {
-		(void)pthread_cond_broadcast(&di->changed);
+		di->refusals = 0;
+		(void)pthread_cond_broadcast(&di->share->changed);
 		return 0;
 	}
 	if (mapped) {
@@ -180,7 +196,7 @@ void dax_extent_fail(struct extent *e)
 {
 	struct dax_inode *di = e->inode;
 
-	scoped_lock(&di->lock);
+	scoped_lock(&di->share->lock);
 	unpend_locked(di, e);
 	free(e);
 	uncount_locked(di);
@@ -211,7 +227,7 @@ void dax_extent_evict(struct extent *e)
 	struct dax *d = di->dax;
 
 	counter_add(COUNTER_evictions, 1);
-	scoped_lock(&di->lock);
+	scoped_lock(&di->share->lock);
 	if (e->state == EXTENT_LIVE) {
 		index_remove(&di->index, e);
 		e->state = EXTENT_LEAVING;

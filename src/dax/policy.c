@@ -211,7 +211,8 @@ static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, 
 		age_locked(d);
 		count = ghost_count_locked(d, di->nodeid, region);
 	}
-	if (count < ADMIT_MIN || d->njobs || !can_pay_locked(d, full))
+	if (count < ADMIT_MIN || d->njobs || dax_extent_pending_locked(di, e) ||
+	    !can_pay_locked(d, full))
 		return false;
 	if (full && (!dax_clock_coldest_locked(d, &heat) || count <= MARGIN * (uint64_t)heat))
 		return false;
@@ -288,6 +289,8 @@ static bool admit_stream_locked(struct dax *d, struct dax_inode *di, struct exte
 	    cover_present(di, off, shift) != shift)
 		return false;
 	shape(e, off, shift, limit);
+	if (dax_extent_pending_locked(di, e))
+		return false;
 	e->stream = true;
 	pay_locked(d);
 	return true;
@@ -349,6 +352,7 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 	struct dax *d = di->dax;
 	bool seq = sequential_locked(di, off, len);
 	enum dax_verdict verdict = DAX_NO;
+	bool room;
 
 	if (!eligible_locked(di, limit, write))
 		return DAX_NO;
@@ -358,8 +362,11 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 	scoped_lock(&d->lock);
 	if (dax_refusing_locked(d))
 		return DAX_NO;
-	if (limit > UINT64_C(1) << d->region_shift && (seq || !pressed_locked(d)) &&
-	    take_room_locked(d, di, e, off, limit)) {
+	room = limit > UINT64_C(1) << d->region_shift && (seq || !pressed_locked(d));
+	if (room && dax_extent_pending_locked(di, e)) {
+		/* Another is at a part of it; until that is there, there is the virtqueue. */
+		verdict = DAX_NO;
+	} else if (room && take_room_locked(d, di, e, off, limit)) {
 		verdict = DAX_NOW;
 	} else if (d->leaving) {
 		/* Room is about to come; the next access will see. */

@@ -17,6 +17,11 @@
 
 #define COLDEST_OF 8u /* extents that a search for the coldest looks at */
 
+static unsigned int *live_of_size_locked(struct dax *d, unsigned int shift)
+{
+	return &d->live_by_size[MIN(shift - DAX_SIZE_FIRST, DAX_SIZES - 1)];
+}
+
 int dax_space_get_locked(struct dax *d, unsigned int shift, struct woff *ret)
 {
 	int r;
@@ -24,8 +29,10 @@ int dax_space_get_locked(struct dax *d, unsigned int shift, struct woff *ret)
 	if (dax_budget_full_locked(d))
 		return -ENOSPC;
 	r = buddy_alloc(d->buddy, shift, ret);
-	if (r == 0)
+	if (r == 0) {
 		d->live++;
+		++*live_of_size_locked(d, shift);
+	}
 	return r;
 }
 
@@ -33,6 +40,7 @@ void dax_space_put_locked(struct dax *d, const struct extent *e)
 {
 	buddy_free(d->buddy, e->at, e->shift);
 	d->live--;
+	--*live_of_size_locked(d, e->shift);
 }
 
 void dax_budget_learn_locked(struct dax *d)

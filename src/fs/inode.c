@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the daemon knows of files: their size, their use, their part of the window.
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -19,8 +20,12 @@ struct inode_shard {
 	size_t count;
 };
 
+/* So many entries freed are some 2.5 MiB that the allocator would keep for ever. */
+#define TRIM_AFTER 8192u
+
 struct inode_table {
 	struct dax *dax;
+	_Atomic unsigned int freed; /* since the start; it may wrap */
 	struct inode_shard shard[SHARDS];
 };
 
@@ -97,6 +102,17 @@ void inode_table_destroy(struct inode_table *t)
 		(void)pthread_mutex_destroy(&s->lock);
 	}
 	free(t);
+}
+
+uint64_t inode_table_count(struct inode_table *t)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < SHARDS; i++) {
+		scoped_lock(&t->shard[i].lock);
+		n += t->shard[i].count;
+	}
+	return n;
 }
 
 /* Twice the buckets when they are full; failing leaves longer chains, nothing worse. */
@@ -197,64 +213,64 @@ struct inode *inode_get(struct inode_table *t, uint64_t nodeid)
 	return i;
 }
 
-/* Take an entry out that nobody needs any more; returns it to be freed without the lock. */
-static struct inode *inode_unused_locked(struct inode_shard *s, uint64_t nodeid)
+/* Do something to the entry of @nodeid, if there is one; it goes when nobody needs it any more. */
+static void inode_change(struct inode_table *t, uint64_t nodeid,
+			 void (*change_locked)(struct inode *i))
 {
-	struct inode **p = slot_locked(s, nodeid), *i = *p;
+	struct inode_shard *s = shard_of(t, nodeid);
+	struct inode **p, *i;
 
-	if (!i || !i->forgotten || i->refs || i->opens)
-		return NULL;
-	*p = i->next;
-	s->count--;
-	return i;
+	(void)pthread_mutex_lock(&s->lock);
+	p = slot_locked(s, nodeid);
+	i = *p;
+	if (i)
+		change_locked(i);
+	if (i && i->forgotten && !i->refs && !i->opens) {
+		*p = i->next;
+		s->count--;
+	} else {
+		i = NULL;
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	if (!i)
+		return;
+	/* Without the lock: what is mapped is waited for. */
+	inode_free(i);
+	/* relaxed: only a number. Some ms for each thousands of FORGETs. */
+	if (atomic_fetch_add_explicit(&t->freed, 1, memory_order_relaxed) % TRIM_AFTER ==
+	    TRIM_AFTER - 1)
+		(void)malloc_trim(0);
+}
+
+static void put_locked(struct inode *i)
+{
+	i->refs--;
 }
 
 void inode_put(struct inode_table *t, struct inode *i)
 {
-	struct inode_shard *s;
-	struct inode *gone;
+	if (i)
+		inode_change(t, i->nodeid, put_locked);
+}
 
-	if (!i)
-		return;
-	s = shard_of(t, i->nodeid);
-	(void)pthread_mutex_lock(&s->lock);
-	i->refs--;
-	gone = inode_unused_locked(s, i->nodeid);
-	(void)pthread_mutex_unlock(&s->lock);
-	if (gone)
-		inode_free(gone);
+static void released_locked(struct inode *i)
+{
+	i->opens -= i->opens != 0;
 }
 
 void inode_released(struct inode_table *t, uint64_t nodeid)
 {
-	struct inode_shard *s = shard_of(t, nodeid);
-	struct inode *i, *gone = NULL;
+	inode_change(t, nodeid, released_locked);
+}
 
-	(void)pthread_mutex_lock(&s->lock);
-	i = *slot_locked(s, nodeid);
-	if (i && i->opens) {
-		i->opens--;
-		gone = inode_unused_locked(s, nodeid);
-	}
-	(void)pthread_mutex_unlock(&s->lock);
-	if (gone)
-		inode_free(gone);
+static void forget_locked(struct inode *i)
+{
+	i->forgotten = true;
 }
 
 void inode_forget(struct inode_table *t, uint64_t nodeid)
 {
-	struct inode_shard *s = shard_of(t, nodeid);
-	struct inode *i, *gone = NULL;
-
-	(void)pthread_mutex_lock(&s->lock);
-	i = *slot_locked(s, nodeid);
-	if (i) {
-		i->forgotten = true;
-		gone = inode_unused_locked(s, nodeid);
-	}
-	(void)pthread_mutex_unlock(&s->lock);
-	if (gone)
-		inode_free(gone);
+	inode_change(t, nodeid, forget_locked);
 }
 
 uint64_t inode_epoch(void)

@@ -48,10 +48,23 @@ static struct fs_inode *fs_inode_new(int fd, const struct statx *stx)
 	return i;
 }
 
+static int fs_inode_room_locked(const struct fuse_server *s)
+{
+	return s->cfg.max_nodes && s->by_id.count >= s->cfg.max_nodes ? -ENFILE : 0;
+}
+
+int fs_inode_room(struct fuse_server *s)
+{
+	scoped_lock(&s->nodes);
+	return fs_inode_room_locked(s);
+}
+
 static int fs_inode_insert_locked(struct fuse_server *s, struct fs_inode *i)
 {
-	int r = idmap_add(&s->by_id, &i->by_id, s->last_id + 1);
+	int r = fs_inode_room_locked(s);
 
+	if (r == 0)
+		r = idmap_add(&s->by_id, &i->by_id, s->last_id + 1);
 	if (r < 0)
 		return r;
 	r = idmap_add(&s->by_key, &i->by_key, fs_key(i->dev, i->ino, i->mnt));

@@ -21,6 +21,8 @@ static int fs_begin(struct fs_call *c, const char *name, uint32_t mask, struct f
 		r = fuse_name_ok(name);
 	if (r == 0 && c->s->cfg.readonly)
 		r = -EROFS;
+	if (r == 0 && cred)
+		r = fs_inode_room(c->s);
 	if (r == 0 && cred && fs_flags(c) & FUSE_DONT_MASK)
 		r = cred_umask(cred, mask);
 	if (r == 0 && cred)

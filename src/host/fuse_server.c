@@ -100,6 +100,20 @@ static bool fs_no_reply(uint32_t opcode)
 	return fuse_op_info(opcode)->no_reply;
 }
 
+/* Descriptors have run out: the guest gets the error each time, the log once. */
+static void fs_say_full(struct fuse_server *s)
+{
+	struct fuse_server_stats stats;
+
+	if (atomic_exchange(&s->full_said, true))
+		return;
+	fuse_server_stats(s, &stats);
+	log_warn("no more files can be opened (RLIMIT_NOFILE): the guest knows %llu and has %llu "
+		 "open; "
+		 "others get an error until it forgets some",
+		 (unsigned long long)stats.nodes, (unsigned long long)stats.handles);
+}
+
 size_t fuse_server_handle(struct fuse_server *s, const struct iovec *rd, unsigned int n_rd,
 			  const struct iovec *wr, unsigned int n_wr)
 {
@@ -134,6 +148,8 @@ size_t fuse_server_handle(struct fuse_server *s, const struct iovec *rd, unsigne
 	r = fs_take(&c, rd, n_rd, total, buf, sizeof(buf), &own);
 	if (r == 0)
 		r = fs_room_ok(&c) ? fs_run(&c) : -EINVAL;
+	if (r == -EMFILE || r == -ENFILE)
+		fs_say_full(s);
 	log_dbg("%s node %llu: %d, %zu bytes", fuse_op_name(head.opcode),
 		(unsigned long long)head.nodeid, r, c.data);
 	if (fs_no_reply(head.opcode))

@@ -47,6 +47,7 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		.posix_acl = cfg->posix_acl,
 		.security_label = cfg->security_label,
 		.submounts = cfg->submounts,
+		.max_nodes = cfg->max_nodes,
 		.window = cfg->window,
 		.inode_dax = cfg->inode_dax,
 		.inode_dax_size = cfg->inode_dax_size,

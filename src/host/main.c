@@ -20,6 +20,9 @@
 #include "host/options.h"
 #include "host/sandbox.h"
 
+#define NOFILE_WANTED  1000000
+#define NOFILE_RESERVE 2048 /* for open files, queues and mappings; no more than a quarter */
+
 struct server {
 	struct host *host;
 	int listen_fd; /* or -1 */
@@ -39,17 +42,44 @@ static void *server_thread(void *arg)
 	return NULL;
 }
 
-/* All descriptors that the machine's limits allow: each inode that the guest knows takes one. */
-static void raise_nofile(void)
+/* What may not be exceeded whoever asks (fs.nr_open), but no more than a guest can use. */
+static rlim_t nofile_most(void)
 {
-	struct rlimit lim;
+	unsigned long long most = 0;
+	FILE *f = fopen("/proc/sys/fs/nr_open", "re");
+
+	if (f && fscanf(f, "%llu", &most) != 1)
+		most = 0;
+	if (f)
+		(void)fclose(f);
+	return MIN((rlim_t)most, (rlim_t)NOFILE_WANTED);
+}
+
+/*
+ * All descriptors that we can have: each inode that the guest knows takes one. Where the hard limit
+ * is low, root may raise it, as virtiofsd does.
+ * Returns how many inodes the guest may know, so that their files can still be opened, or 0.
+ */
+static uint64_t raise_nofile(void)
+{
+	struct rlimit lim, more;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return;
-	lim.rlim_cur = lim.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
-		log_warn("cannot raise the limit of open files: %m");
-	log_dbg("up to %llu open files", (unsigned long long)lim.rlim_cur);
+		return 0;
+	more.rlim_max = MAX(lim.rlim_max, nofile_most());
+	more.rlim_cur = more.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &more) < 0) {
+		more.rlim_cur = more.rlim_max = lim.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &more) < 0) {
+			log_warn("cannot raise the limit of open files: %m");
+			more = lim;
+		}
+	}
+	log_dbg("up to %llu open files", (unsigned long long)more.rlim_cur);
+	return more.rlim_cur == RLIM_INFINITY
+		       ? 0
+		       : MAX(more.rlim_cur - MIN(more.rlim_cur / 4, (rlim_t)NOFILE_RESERVE),
+			     (rlim_t)1);
 }
 
 /* Serve until SIGTERM or SIGINT, with @set blocked in all threads. */
@@ -90,7 +120,7 @@ static int run(struct host_options *o)
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
 	(void)umask(0);
-	raise_nofile();
+	o->host.max_nodes = raise_nofile();
 	r = guard_init();
 	stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (r < 0 || stop_fd < 0) {

@@ -11,10 +11,13 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/random.sh"
 # shellcheck source=tests/e2e/hosts.sh
 . "$here/hosts.sh"
+# shellcheck source=tests/e2e/memory.sh
+. "$here/memory.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
-Configurations: none auto always never small few queues nowindow inode refuse quirks ends errors
-(default: all these); random (operations of several processes, VFSDAXFUSE_RANDOM_SECONDS long)."
+Configurations: none auto always never small few queues nowindow inode refuse quirks memory ends
+errors (default: all these); random (operations of several processes, VFSDAXFUSE_RANDOM_SECONDS
+long)."
 
 # The machine itself is the guest.
 guest()
@@ -465,6 +468,7 @@ run_configuration()
 			cross_auto
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
+	memory) with_mount memory "--cache=always --window=4G" "" cross_memory ;;
 	inode | refuse | quirks | ends | errors) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
@@ -485,7 +489,8 @@ make_work
 mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
-[ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks ends errors
+[ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks memory \
+	ends errors
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"

@@ -71,12 +71,12 @@ bool remote_shows(struct remote *r, uint64_t nodeid, uint64_t from)
 	return false;
 }
 
-static int remote_mood_locked(struct remote *r, bool writable)
+static int remote_mood_locked(struct remote *r, uint64_t from, uint64_t len, bool writable)
 {
 	static const int errors[] = { ENOSPC, ENOMEM, EINVAL, ENXIO, EIO };
 	struct rng rng = { atomic_fetch_add(&r->seed, 1) };
 
-	if (r->refuse)
+	if (r->refuse && (!r->refuse_end || (from < r->refuse_end && r->refuse_from < from + len)))
 		return -r->refuse;
 	if (writable && r->readonly)
 		return -EACCES;
@@ -113,7 +113,7 @@ static int remote_setup(void *ctx, uint64_t nodeid, struct foff from, uint64_t l
 	must(range_ok(from.v, len, align_down((uint64_t)st.st_size, PAGE_4K)));
 	for (unsigned int i = 0; i < r->n; i++)
 		must(to.v + len <= r->map[i].to || r->map[i].to + r->map[i].len <= to.v);
-	e = remote_mood_locked(r, writable);
+	e = remote_mood_locked(r, from.v, len, writable);
 	if (e < 0) {
 		r->refused++;
 		return e;

@@ -453,16 +453,33 @@ static void counters_add_up(void **state)
 
 static void counters_are_dumped(void **state)
 {
-	char line[2048], small[20], word[64];
+	char line[COUNTER_DUMP_MAX + 1], small[20], word[64];
 
 	counter_add(COUNTER_maps, 7);
+	gauge_set(GAUGE_inodes, UINT64_MAX);
+	gauge_set(GAUGE_mappings_1g, 3);
 	counter_dump(line, sizeof(line));
+	/* the last one of all */
+	assert_string_equal(line + strlen(line) - strlen("mappings_1g=3"), "mappings_1g=3");
 	for (unsigned int c = 0; c < COUNTER_COUNT; c++) {
 		(void)snprintf(word, sizeof(word), "%s=%llu", counter_info[c].name,
 			       (unsigned long long)counter_get((enum counter)c));
 		assert_non_null(strstr(line, word));
 		assert_true(counter_info[c].unit[0] && counter_info[c].help[0]);
 	}
+	for (unsigned int g = 0; g < GAUGE_COUNT; g++) {
+		(void)snprintf(word, sizeof(word), " %s=%llu", gauge_info[g].name,
+			       (unsigned long long)gauge_get((enum gauge)g));
+		assert_non_null(strstr(line, word));
+		assert_true(gauge_info[g].unit[0] && gauge_info[g].help[0]);
+	}
+	/* the largest numbers fit */
+	for (unsigned int c = 0; c < COUNTER_COUNT; c++)
+		counter_add((enum counter)c, UINT64_MAX - counter_get((enum counter)c));
+	for (unsigned int g = 0; g < GAUGE_COUNT; g++)
+		gauge_set((enum gauge)g, UINT64_MAX);
+	counter_dump(line, sizeof(line));
+	assert_true(strlen(line) < COUNTER_DUMP_MAX);
 	memset(small, 'z', sizeof(small));
 	counter_dump(small, 10);
 	assert_int_equal(strlen(small), 9);

@@ -3,6 +3,7 @@
 
 #include "unit.h"
 
+#include "../../src/dax/dax_priv.h"
 #include "base/counter.h"
 #include "base/guard.h"
 #include "base/time.h"
@@ -215,7 +216,7 @@ static void refused_once_is_asked_again(void **state)
 	close_window(d);
 }
 
-static uint64_t NOW;
+static _Atomic uint64_t NOW;
 
 static uint64_t fake_clock(void)
 {
@@ -351,6 +352,105 @@ static void alignment_is_told_later(void **state)
 		check(0, off, 4096);
 	}
 	assert_int_equal(dax_set_alignment(d, 4 * MIB), -EBUSY);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+/* The host minds one range (an end of file that it knows better): the others go on. */
+static void one_range_is_refused(void **state)
+{
+	struct dax *d = open_clocked();
+	struct dax_inode *di = dax_inode_create(d, 1);
+
+	fill(0, 31 * MIB);
+	R.refuse = ENXIO;
+	R.refuse_end = 4096;
+	assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, 31 * MIB), -EAGAIN);
+	assert_int_equal(R.refused, 1);
+	for (uint64_t off = 8 * MIB; off < 31 * MIB; off += 8 * MIB) {
+		NOW += 2 * NSEC_PER_MS;
+		assert_int_equal(dax_read(di, FOFF(off), BUF, 4096, 31 * MIB), 0);
+		check(0, off, 4096);
+		/* In between the refused one again and again: each time it is the first again. */
+		assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, 31 * MIB), -EAGAIN);
+	}
+	assert_int_equal(R.refused, 4);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+/* A file that the host never maps is asked for ever more seldom, but for ever. */
+static void refusals_become_seldom(void **state)
+{
+	static const unsigned int most[] = { 8, 10, 14, 22 };
+	struct dax *d = open_clocked();
+	struct dax_inode *di = dax_inode_create(d, 1);
+
+	fill(0, MIB);
+	R.refuse = EINVAL;
+	/* A read every 100 us, for 0.1 s, 1 s, 3 s and 7 s. */
+	for (unsigned int i = 0, ms = 0; i < ARRAY_SIZE(most); i++) {
+		unsigned int before = R.refused;
+
+		for (unsigned int end = (unsigned int[]){ 100, 1000, 3000, 7000 }[i]; ms < end;
+		     ms++)
+			for (unsigned int n = 0; n < 10; n++, NOW += 100 * NSEC_PER_US)
+				assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+		assert_in_range(R.refused, before + 1, most[i]);
+	}
+	/* Then it grants: within half a second, and the past is forgotten. */
+	R.refuse = 0;
+	NOW += NSEC_PER_SEC / 2 + 20 * NSEC_PER_MS;
+	assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), 0);
+	dax_drop(di, FOFF(0));
+	R.refuse = EINVAL;
+	assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+	R.refuse = 0;
+	NOW += 2 * NSEC_PER_MS;
+	assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), 0);
+	dax_inode_destroy(di);
+	close_window(d);
+}
+
+/* A mapping that another thread is just making is not paid for again. */
+static void pending_is_not_paid_for(void **state)
+{
+	struct dax *d = open_window(WINDOW, PAGE_4K);
+	struct dax_inode *di = dax_inode_create(d, 1);
+	struct extent full[3] = { { .shift = 23 }, { .shift = 23 }, { .shift = 23 } };
+	struct extent pending = { .shift = 16, .len = 65536 }, wish, *e;
+	enum dax_verdict verdict = DAX_NO;
+
+	(void)pthread_mutex_lock(&di->share->lock);
+	e = dax_extent_new(di, &pending);
+	assert_non_null(e);
+	dax_extent_pend_locked(di, e);
+	/* Under pressure a sequential reader pays for room: a quarter of the window is left. */
+	(void)pthread_mutex_lock(&d->lock);
+	for (unsigned int i = 0; i < ARRAY_SIZE(full); i++)
+		assert_int_equal(dax_space_get_locked(d, full[i].shift, &full[i].at), 0);
+	d->age = 1;
+	(void)pthread_mutex_unlock(&d->lock);
+	for (unsigned int i = 0; i < 4; i++) {
+		wish = (struct extent){ 0 };
+		verdict = dax_policy_miss(di, &wish, FOFF(MIB + i * 4096), 4096, 8 * MIB, false);
+		assert_int_equal(verdict, DAX_NO);
+	}
+	assert_int_equal(d->tokens_ns, 0);
+	(void)pthread_mutex_unlock(&di->share->lock);
+	dax_extent_fail(e);
+	/* Without the other it would have been mapped now, and paid for. */
+	(void)pthread_mutex_lock(&di->share->lock);
+	wish = (struct extent){ 0 };
+	verdict = dax_policy_miss(di, &wish, FOFF(MIB + 4 * 4096), 4096, 8 * MIB, false);
+	(void)pthread_mutex_unlock(&di->share->lock);
+	assert_int_equal(verdict, DAX_NOW);
+	assert_true(d->tokens_ns < 0);
+	(void)pthread_mutex_lock(&d->lock);
+	dax_space_put_locked(d, &wish);
+	for (unsigned int i = 0; i < ARRAY_SIZE(full); i++)
+		dax_space_put_locked(d, &full[i]);
+	(void)pthread_mutex_unlock(&d->lock);
 	dax_inode_destroy(di);
 	close_window(d);
 }
@@ -590,6 +690,9 @@ int main(void)
 		cmocka_unit_test(refused_everything),
 		cmocka_unit_test(limit_is_raised),
 		cmocka_unit_test(alignment_is_told_later),
+		cmocka_unit_test(one_range_is_refused),
+		cmocka_unit_test(refusals_become_seldom),
+		cmocka_unit_test(pending_is_not_paid_for),
 		cmocka_unit_test(read_only_file),
 		cmocka_unit_test(read_then_write),
 		cmocka_unit_test(more_files_than_window),

@@ -347,6 +347,8 @@ static void model_run(const struct mood *mood, uint64_t seed, uint64_t us)
 		free(w[i].buf);
 		free(w[i].lo);
 	}
+	/* The janitor may still be at a mapping, and the host at its numbers. */
+	dax_settle(m->dax);
 	(void)printf("%llu operations, %llu copies through the window, %llu not; %u mappings, "
 		     "%u refused, %u not removed at first, at most %u at a time\n",
 		     (unsigned long long)m->ops, (unsigned long long)m->served,

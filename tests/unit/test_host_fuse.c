@@ -868,6 +868,41 @@ static void readonly_refuses_changes(void **state)
 	assert_false(f->map.writable);
 }
 
+/* No more descriptors: new inodes are refused before anything is made, all else works on. */
+static void no_more_nodes_than_descriptors(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_mkdir_in md = { .mode = 0755 };
+	struct fuse_create_in cr = { .flags = O_RDWR, .mode = 0644 };
+	struct fuse_server_config cfg;
+	char name[] = "file0";
+	uint64_t first, fh;
+	int error;
+
+	for (; name[4] < '6'; name[4]++)
+		put_file(f, name, "x", 1);
+	config(f, &cfg);
+	cfg.max_nodes = 4; /* the root is one */
+	restart(f, &cfg);
+	first = lookup(f, 1, "file0", NULL);
+	assert_true(first && lookup(f, 1, "file1", NULL) && lookup(f, 1, "file2", NULL));
+	assert_int_equal(lookup(f, 1, "file3", &error), 0);
+	assert_int_equal(error, -ENFILE);
+	assert_int_equal(call_names(f, FUSE_MKDIR, 1, &md, sizeof(md), "d", NULL), -ENFILE);
+	assert_int_equal(faccessat(f->fd, "d", F_OK, 0), -1);
+	assert_int_equal(call_names(f, FUSE_CREATE, 1, &cr, sizeof(cr), "c", NULL), -ENFILE);
+	assert_int_equal(faccessat(f->fd, "c", F_OK, 0), -1);
+	/* What is known: found again, opened, listed. */
+	assert_int_equal(lookup(f, 1, "file0", NULL), first);
+	assert_int_equal(open_file(f, first, O_RDONLY, &fh), 0);
+	assert_int_equal(list(f, true, 4096), 8);
+	assert_int_equal(nodes(f), 4);
+	/* looked up twice, and listed: all of it */
+	forget(f, first, 100);
+	assert_int_equal(nodes(f), 3);
+	assert_true(lookup(f, 1, "file3", NULL) != 0);
+}
+
 /* Every opcode with every length of its fixed part and some more, and with a small reply. */
 static void truncated_requests_are_harmless(void **state)
 {
@@ -1015,6 +1050,7 @@ int main(void)
 		T(close_of_a_reader_asks_nothing),
 		T(quirks_refuse),
 		T(readonly_refuses_changes),
+		T(no_more_nodes_than_descriptors),
 		T(truncated_requests_are_harmless),
 		T(lying_lengths_are_refused),
 		T(threads_do_not_harm_each_other),

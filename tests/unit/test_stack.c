@@ -4,11 +4,13 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/stat.h>
 
 #include "base/counter.h"
 #include "base/guard.h"
 #include "base/time.h"
+#include "fs/inode.h"
 #include "stack.h"
 
 #define SMALL_WINDOW (16 * MIB)
@@ -518,24 +520,71 @@ static void host_dies(void **state)
 	(void)close(fd);
 }
 
+static void forget_once(struct client_slot *slot, uint64_t node)
+{
+	struct {
+		struct fuse_in_header h;
+		struct fuse_forget_in in;
+	} *req = (void *)slot->req;
+
+	*req = (__typeof__(*req)){
+		.h = { .len = sizeof(*req), .opcode = FUSE_FORGET, .nodeid = node },
+		.in = { .nlookup = 1 }
+	};
+	assert_int_equal(client_exchange(S.client, slot, CLIENT_HIPRIO, sizeof(*req), 0), 0);
+}
+
 static void forgotten_nodes_are_gone(void **state)
 {
 	int fd = stack_file(&S, "data", 100);
 	uint64_t node = stack_lookup(&S, "data");
+	struct client_slot *slot;
 	struct fuse_attr attr;
 	int r = 0;
 
+	assert_int_equal(client_slot_create(S.client, 4096, 4096, &slot), 0);
 	assert_int_equal(stack_lookup(&S, "data"), node);
-	assert_int_equal(client_forget(S.client, node, 1), 0);
+	forget_once(slot, node);
 	assert_int_equal(client_getattr(S.client, node, &attr), 0);
-	assert_int_equal(client_forget(S.client, node, 1), 0);
+	forget_once(slot, node);
 	/* FORGET goes over another queue: it may be served a little later */
 	for (unsigned int i = 0; i < 1000 && r == 0; i++) {
 		r = client_getattr(S.client, node, &attr);
 		(void)usleep(1000);
 	}
 	assert_int_equal(r, -ENOENT);
+	client_slot_destroy(slot);
 	(void)close(fd);
+}
+
+/* 100,000 files that were opened and read; forgotten, all is freed. */
+static void inodes_are_small(void **state)
+{
+	const unsigned int many = 100000;
+	struct inode_table *t = inode_table_create(S.dax);
+	size_t before = mallinfo2().uordblks, each;
+	unsigned char buf[4096];
+
+	assert_non_null(t);
+	for (unsigned int n = 1; n <= many; n++) {
+		struct inode *i = inode_opened(t, (uint64_t)n << 20);
+
+		assert_non_null(i);
+		assert_int_equal(dax_read(i->dax, FOFF(0), buf, sizeof(buf), sizeof(buf)), -EAGAIN);
+		inode_put(t, i);
+		inode_released(t, (uint64_t)n << 20);
+	}
+	assert_int_equal(inode_table_count(t), many);
+	/* 0 with a sanitizer's allocator */
+	each = (mallinfo2().uordblks - before) / many;
+	printf("%zu bytes for each of %u inodes\n", each, many);
+	assert_true(each < 320);
+	for (unsigned int n = 1; n <= many; n++)
+		inode_forget(t, (uint64_t)n << 20);
+	assert_int_equal(inode_table_count(t), 0);
+	/* The buckets stay: 8 bytes for each. */
+	assert_true(mallinfo2().uordblks < before + 16 * many);
+	inode_table_destroy(t);
 }
 
 int main(void)
@@ -558,6 +607,7 @@ int main(void)
 		WITH(many_threads),
 		WITH(host_dies),
 		WITH(forgotten_nodes_are_gone),
+		WITH(inodes_are_small),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

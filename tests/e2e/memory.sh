@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+# What the daemons keep in memory for a large window and many inodes. To be sourced by native.sh.
+# shellcheck shell=bash disable=SC2154 # work, share, mnt come from the script
+
+many_wanted=100000
+own_limit=$((64 * 1024))
+
+# own_kib NAME - resident memory of a daemon in KiB, without what of the host's files the window shows
+#
+# Counted: heap, stacks and all other anonymous memory, the arena (memory that the device reaches),
+# and program and libraries, although others share those. Not counted: mappings of other files. They
+# must lie within the 4 GiB of the window, so nothing else can hide among them.
+own_kib()
+{
+	awk '
+		/^[0-9a-f]+-[0-9a-f]+ / {
+			own = $6 == "" || $6 ~ /^\[/ || $6 ~ /^\/memfd:vfsdaxfuse-dma/ ||
+				$6 ~ /\/(vfsdaxfuse|vfsdaxhost)$/ || $6 ~ /\.so[.0-9]*$/
+			if (!own) {
+				split($1, at, "-")
+				if (first == "" || at[1] < first) first = at[1]
+				if (at[2] > last) last = at[2]
+			}
+		}
+		$1 == "Rss:" { if (own) kib += $2; else window += $2 }
+		END {
+			print kib, window + 0, first == "" ? 0 : first, last == "" ? 0 : last
+		}' "/proc/$(cat "$work/$1.pid")/smaps" >"$work/own"
+	local kib window first last
+	read -r kib window first last <"$work/own"
+	[ $((0x$last - 0x$first)) -le $((4 << 30)) ]
+	echo "$kib"
+}
+
+# status_kib NAME FIELD - such as VmPTE
+status_kib()
+{
+	awk -v field="$2:" '$1 == field { print $2 }' "/proc/$(cat "$work/$1.pid")/status"
+}
+
+# say_memory WHEN - for the reader of the log
+say_memory()
+{
+	local kib window line
+	line=$(stats)
+	own_kib fuse >/dev/null
+	read -r kib window _ <"$work/own"
+	echo "# $1: own $kib KiB (anonymous $(status_kib fuse RssAnon), arena" \
+		"$(($(number arena_bytes "$line") / 1024))), window resident $window KiB, page tables" \
+		"$(status_kib fuse VmPTE) KiB, $(number mappings "$line") mappings," \
+		"$(number inodes "$line") inodes; host: own $(own_kib host) KiB," \
+		"$(host_stat nodes) nodes" | tee -a "$work/memory"
+}
+
+# Each inode takes the host a descriptor. Where it may not have so many (root without
+# CAP_SYS_RESOURCE), there are fewer inodes, and the rest of the 100,000 is added by calculation.
+choose_many()
+{
+	local limit
+	limit=$(awk '/^Max open files/ { print $4 }' "/proc/$(cat "$work/host.pid")/limits")
+	[ "$limit" != unlimited ] || limit=1000000
+	many=$((limit - (limit / 4 < 2048 ? limit / 4 : 2048) - 300))
+	[ "$many" -lt "$many_wanted" ] || many=$many_wanted
+}
+
+# Sparse files: the window takes 128 extents of 32 MiB, and all of it is touched.
+window_full()
+{
+	local line
+	mkdir "$share/large"
+	for i in $(seq 128); do
+		truncate -s 32M "$share/large/$i"
+	done
+	[ "$(cat "$mnt"/large/* | wc -c)" = $((4 << 30)) ]
+	line=$(stats)
+	echo "$line"
+	[ "$(number window_bytes "$line")" = $((4 << 30)) ]
+	[ "$(number window_free_bytes "$line")" = 0 ]
+	[ "$(number window_largest_free "$line")" = 0 ]
+	[ "$(number mappings "$line")" = 128 ]
+	[ "$(number mappings_32m "$line")" = 128 ]
+	say_memory "window full"
+}
+
+# The kernel knows them all; the daemon keeps nothing of what nobody opened.
+many_listed()
+{
+	local line
+	mkdir "$share/many"
+	(cd "$share/many" && seq "$many" | xargs truncate -s 4096)
+	[ "$(find "$mnt/many" -type f -size 8 | wc -l)" = "$many" ]
+	[ "$(host_stat nodes)" -ge "$many" ]
+	line=$(stats)
+	[ "$(number inodes "$line")" -lt 1000 ]
+	say_memory "$many listed"
+}
+
+many_read()
+{
+	find "$mnt/many" -type f -print0 | xargs -0 cat | wc -c >"$work/out"
+	[ "$(cat "$work/out")" = $((many * 4096)) ]
+	[ "$(number inodes "$(stats)")" -ge "$many" ]
+	[ "$(host_stat nodes)" -ge "$many" ]
+}
+
+few_inodes()
+{
+	[ "$(number inodes "$(stats)")" -lt 1000 ] && [ "$(host_stat nodes)" -lt 1000 ]
+}
+
+# The kernel gives up what nobody uses.
+many_forgotten()
+{
+	echo 2 >/proc/sys/vm/drop_caches
+	until_true 300 few_inodes
+}
+
+memory_is_small()
+{
+	local own each
+	[ "$(number window_free_bytes "$(stats)")" = 0 ]
+	say_memory "$many opened"
+	own=$(own_kib fuse)
+	each=$(((own - before) * 1024 / many))
+	own=$((own + each * (many_wanted - many) / 1024))
+	echo "# own with $many_wanted inodes of $each bytes: $own of $own_limit KiB," \
+		"$((many_wanted - many)) of them by calculation; page tables" \
+		"$(status_kib fuse VmPTE) KiB" | tee -a "$work/memory"
+	[ "$each" -gt 100 ]
+	[ "$own" -lt "$own_limit" ]
+}
+
+# What was taken for the inodes is given back to the system, but for a few MiB of the allocator's.
+memory_goes_back()
+{
+	local after
+	many_forgotten
+	say_memory "forgotten"
+	after=$(own_kib fuse)
+	[ "$after" -lt $((before + 4096)) ]
+}
+
+memory_does_not_grow()
+{
+	local first round
+	for round in 1 2 3; do
+		many_read
+		many_forgotten
+		say_memory "round $round"
+		: "${first:=$(own_kib fuse)}"
+	done
+	[ "$(own_kib fuse)" -lt $((first + 1024)) ]
+}
+
+cross_memory()
+{
+	local before many
+	choose_many
+	: >"$work/memory"
+	check "$1: the window is full" window_full
+	before=$(own_kib fuse)
+	check "$1: $many files listed" many_listed
+	check "$1: $many files opened" many_read
+	check "$1: less than 64 MiB" memory_is_small
+	check "$1: forgotten, it goes back" memory_goes_back
+	check "$1: it does not grow" memory_does_not_grow
+	cat "$work/memory"
+}
