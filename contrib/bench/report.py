@@ -75,7 +75,7 @@ class Report:
             for r in self.rows("jobs", "large", "cold", "pressure"):
                 c = self.cell(r, name)
                 if c.mean is None:
-                    text = "unsupported"
+                    text = self.shown(r, name)
                 elif c.part("read") and c.part("write"):
                     text = f"{number(c.part('read'))}/{number(c.part('write'))}(MiB/s)"
                 else:
@@ -89,7 +89,7 @@ class Report:
         """The text of a cell."""
         c = self.cell(row, name)
         if c.mean is None:
-            return "unsupported"
+            return "unsupported" if c.reason else "not measured"
         spread = f" ±{50 * c.spread:.0f}%" if len(c.values) > 1 else ""
         return number(c.mean) + spread
 
@@ -107,8 +107,8 @@ class Report:
 
     def reasons(self):
         """A line for each cell without a number."""
-        return [f"unsupported: {r.group}/{r.name}, {n}: {self.cell(r, n).reason or 'not measured'}"
-                for r in self.run.rows for n in self.names if self.cell(r, n).mean is None]
+        return [f"unsupported: {r.group}/{r.name}, {n}: {self.cell(r, n).reason}"
+                for r in self.run.rows for n in self.names if self.cell(r, n).reason]
 
     def cached(self):
         """Rows that the kernel's virtiofs without DAX did not ask the host for.
@@ -132,7 +132,7 @@ class Report:
     def mine_failed(self):
         """Rows that work with another configuration and not with vfsdaxfuse."""
         return [r.name for r in self.run.rows
-                if MINE in self.names and self.cell(r, MINE).mean is None and
+                if MINE in self.names and self.cell(r, MINE).reason and
                 r.group not in ("memory", "idle") and
                 any(self.cell(r, n).mean is not None for n in self.names)]
 
@@ -174,7 +174,8 @@ class Report:
                 "large_min_vs_best": rounded(min(large, default=None)),
                 "cold_vs_kernel_dax": mean(cold), "memory_growth_mib": rounded(self.growth()),
                 "idle_cpu_percent": rounded(idle[0]) if idle else None,
-                "failed": self.mine_failed(), "cached": len(self.cached())}
+                "failed": self.mine_failed(), "cached": len(self.cached()),
+                "complete": self.run.complete}
 
     def text(self):
         """All of it, for people."""

@@ -33,7 +33,7 @@ class Cell:
 
     def as_json(self):
         """Everything."""
-        r = {"unsupported": self.reason} if self.reason else {
+        r = {"unsupported": self.reason} if self.reason else {} if not self.values else {
             "mean": self.mean, "stdev": statistics.stdev(self.values) if len(self.values) > 1 else 0.0,
             "spread": self.spread}
         return {**r, "values": self.values, "runs": self.extra}
@@ -47,7 +47,7 @@ class Run:
         self.rows = [r for m in measures for r in m.rows if args.wanted(r)]
         self.cells = {r: {c.name: Cell() for c in target.configs} for r in self.rows}
         self.counters = {c.name: [] for c in target.configs}
-        self.done = 0
+        self.done, self.complete = 0, False
         self.begin = time.monotonic()
         self.total = sum(self.runs_of(m) for m in measures) * len(target.configs)
 
@@ -67,6 +67,7 @@ class Run:
                 for m in wanted:
                     if m.fresh:
                         self.session(n, c, [m], True)
+        self.complete = True
 
     def session(self, n, config, measures, fresh):
         """Measurements on one mount."""

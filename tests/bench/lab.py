@@ -118,7 +118,7 @@ class Lab:
 
     def boot(self):
         subprocess.run([VM, "start", "--name", self.name, "--kernel", self.kernel, "--mem",
-                        self.mem, "--num-request-queues", str(self.queues), "--socket",
+                        self.mem, "--timeout", "300", "--num-request-queues", str(self.queues), "--socket",
                         self.socket, *self.start_virtiofsd()], check=True, stdout=sys.stderr)
         self.alive = True
 

@@ -94,7 +94,7 @@ for key in ("min_vs_nodax", "geomean_vs_nodax", "meta_mean", "memory_growth_mib"
     assert isinstance(s[key], (int, float)), (key, s)
 assert s["geomean_vs_kernel_dax"] is None, s
 assert 0 < s["min_vs_nodax"] <= s["geomean_vs_nodax"], s
-assert s["failed"] == [] and s == a["summary"], s
+assert s["failed"] == [] and s["complete"] and s == a["summary"], s
 ratios = [r["ratios"]["virtiofs"] for r in a["rows"] if r["group"] == "jobs"]
 assert len(ratios) == 30 and round(min(ratios), 3) == s["min_vs_nodax"], ratios'
 }
