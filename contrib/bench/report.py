@@ -38,7 +38,7 @@ def geomean(ratios):
 
 def rounded(v):
     """For the line of JSON."""
-    return None if v is None else round(v, 3)
+    return None if v is None else float(f"{v:.4g}")
 
 
 class Report:
