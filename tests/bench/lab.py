@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,13 +30,20 @@ def say(text):
 
 
 class Lab:
-    """vfsdaxhost and a guest; to be used as a context."""
+    """vfsdaxhost and a guest; to be used as a context.
 
-    def __init__(self, kernel="6.12", window="1G", mem="2G", host_args=(), queues=1):
+    With virtiofsd the guest has a second device, by stock virtiofsd, for the same directory.
+    """
+
+    def __init__(self, kernel="6.12", window="1G", mem="2G", host_args=(), queues=1,
+                 virtiofsd=False, parent=None):
         self.kernel, self.window, self.mem = kernel, window, mem
-        self.host_args, self.queues = list(host_args), queues
+        self.host_args, self.queues, self.parent = list(host_args), queues, parent
         self.name = f"bench-{os.getpid()}"
         self.host = None
+        self.stock, self.stock_missing = None, ""
+        if not virtiofsd:
+            self.stock_missing = "it was not asked for"
         self.alive = False
 
     def __enter__(self):
@@ -43,7 +51,7 @@ class Lab:
         need = "need_root; ensure_packages \"${build_packages[@]}\"; mkdir -p \"$lab_cache\""
         sh(f"{need}; {TESTS}/vm/prepare >&2; build_in \"$native_build\" >&2; "
            f"{TESTS}/vm/build-guest >&2")
-        self.dir = tempfile.TemporaryDirectory(prefix="vfsdaxfuse-bench.")
+        self.dir = tempfile.TemporaryDirectory(prefix="vfsdaxfuse-bench.", dir=self.parent)
         self.share = os.path.join(self.dir.name, "share")
         os.mkdir(self.share)
         try:
@@ -61,10 +69,47 @@ class Lab:
             self.host.wait()
         self.dir.cleanup()
 
+    def start_virtiofsd(self):
+        """Stock virtiofsd of the lab's Debian 13; its socket, or None. It ends with its guest."""
+        if self.stock_missing:
+            return []
+        if not self.in_qemu_tree("test -x /usr/libexec/virtiofsd"):
+            self.stock_missing = "the lab has no virtiofsd"
+            return []
+        socket = os.path.join(self.dir.name, "stock.sock")
+        if os.path.exists(socket):
+            os.unlink(socket)
+        # As vfsdaxhost does it: nothing cached but what is mapped, and extended attributes.
+        self.stock = self.in_qemu_tree(
+            f"/usr/libexec/virtiofsd --shared-dir={shlex.quote(self.share)} --cache=never "
+            f"--allow-mmap --xattr --socket-path={shlex.quote(socket)} --log-level=error",
+            background=os.path.join(self.dir.name, "virtiofsd.log"))
+        return ["--device", "vhost-user-fs", "--socket", socket]
+
+    def stop_virtiofsd(self):
+        if not self.stock:
+            return
+        try:
+            self.stock.wait(5)
+        except subprocess.TimeoutExpired:
+            self.stock.terminate()
+            self.stock.wait()
+        self.stock = None
+
+    def in_qemu_tree(self, command, background=None):
+        """Whether a command in the tree with QEMU succeeds; in the background, its process."""
+        words = ["bash", "-ec", f". {shlex.quote(os.path.join(TESTS, 'vm', 'lib.sh'))}; "
+                 f'exec_in_tree "$lab_qemu" {command}']
+        if not background:
+            return subprocess.run(words, stdin=subprocess.DEVNULL).returncode == 0
+        with open(background, "a", encoding="utf-8") as log:
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
     def start_host(self):
         socket = os.path.join(self.dir.name, "fs.sock")
         binary = os.path.join(sh('echo "$native_build"'), "src/host/vfsdaxhost")
-        with open(os.path.join(self.dir.name, "host.log"), "w", encoding="utf-8") as log:
+        self.host_log = os.path.join(self.dir.name, "host.log")
+        with open(self.host_log, "w", encoding="utf-8") as log:
             self.host = subprocess.Popen(
                 [binary, f"--shared-dir={self.share}", f"--socket-path={socket}", "--tag=bench",
                  f"--window={self.window}", "--cache=none",
@@ -73,8 +118,8 @@ class Lab:
 
     def boot(self):
         subprocess.run([VM, "start", "--name", self.name, "--kernel", self.kernel, "--mem",
-                        self.mem, "--num-request-queues", str(self.queues), "--socket",
-                        self.socket], check=True, stdout=sys.stderr)
+                        self.mem, "--timeout", "300", "--num-request-queues", str(self.queues), "--socket",
+                        self.socket, *self.start_virtiofsd()], check=True, stdout=sys.stderr)
         self.alive = True
 
     def halt(self):
@@ -82,24 +127,51 @@ class Lab:
             subprocess.run([VM, "stop", "--name", self.name], stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)
         self.alive = False
+        self.stop_virtiofsd()
+
+    def run(self, text, timeout=300):
+        """A line of shell in the guest: the completed process. Status 255: the guest is gone."""
+        r = subprocess.run(
+            [VM, "exec", "--name", self.name, "--timeout", str(int(timeout)), "sh", "-ec", text],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if r.returncode and (r.returncode == 255 or self.vm_is_gone()):
+            self.alive = False
+        return r
+
+    def vm_is_gone(self):
+        """Whether QEMU has ended by itself."""
+        r = subprocess.run([VM, "status", "--name", self.name], stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, text=True)
+        return "running" not in r.stdout
 
     def guest(self, text, timeout=300):
         """A line of shell in the guest; its output. Raises when it fails."""
-        r = subprocess.run(
-            [VM, "exec", "--name", self.name, "--timeout", str(timeout), "sh", "-ec", text],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        r = self.run(text, timeout)
         if r.returncode:
-            if r.returncode == 255:
-                self.alive = False
             raise RuntimeError(f"{text}: status {r.returncode}: {r.stderr.strip()[-300:]}")
         return r.stdout
 
+    def why(self, error):
+        """An error of guest(), with QEMU's last words if the virtual machine is gone."""
+        if self.alive:
+            return str(error)
+        log = os.path.join(sh('echo "$lab_run"'), self.name, "qemu.log")
+        try:
+            with open(log, encoding="utf-8", errors="replace") as f:
+                last = [line.strip() for line in f if line.strip()][-1:]
+        except OSError:
+            last = []
+        return "the virtual machine ended" + (f": {last[0][-200:]}" if last else "")
+
     def mount(self, how):
+        if how == "virtiofsd" and self.stock_missing:
+            raise RuntimeError(self.stock_missing)
         self.guest({
-            "kernel": f"mount -t virtiofs bench {MNT}",
-            "kernel-dax": f"mount -t virtiofs -o dax bench {MNT}",
-            "vfsdaxfuse": f"vfsdaxfuse -o stats=/run/stats {MNT}",
-            "vfsdaxfuse-never": f"vfsdaxfuse -o dax=never,stats=/run/stats {MNT}",
+            "virtiofs": f"mount -t virtiofs bench {MNT}",
+            "virtiofs-dax": f"mount -t virtiofs -o dax bench {MNT}",
+            "vfsdaxfuse": f"vfsdaxfuse -o stats=/run/stats bench {MNT}",
+            "vfsdaxfuse-never": f"vfsdaxfuse -o dax=never,stats=/run/stats bench {MNT}",
+            "virtiofsd": f"mount -t virtiofs fs1 {MNT}",
         }[how])
 
     def umount(self):
@@ -112,6 +184,20 @@ class Lab:
                          " do [ ! -s /run/stats ] || exec cat /run/stats; sleep 0.05; done; exit 1")
         return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", out)}
 
+    def host_stats(self):
+        """The counters of vfsdaxhost."""
+        def lines():
+            with open(self.host_log, encoding="utf-8", errors="replace") as f:
+                return [line for line in f if "stats:" in line and line.endswith("\n")]
+        before = len(lines())
+        self.host.send_signal(signal.SIGUSR1)
+        for _ in range(500):
+            now = lines()
+            if len(now) > before:
+                return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", now[-1])}
+            time.sleep(0.01)
+        raise RuntimeError("vfsdaxhost does not answer SIGUSR1")
+
     def fio(self, how, timeout=300, **job):
         """One fio job; MiB/s, microseconds an operation and operations a second of its reads.
 
@@ -119,7 +205,7 @@ class Lab:
         the host, as vfsdaxfuse does by itself.
         """
         job.setdefault("ioengine", "psync")
-        job.setdefault("direct", 1 if how == "kernel" else 0)
+        job.setdefault("direct", 1 if how == "virtiofs" else 0)
         args = " ".join(shlex.quote(f"--{k}={v}") for k, v in job.items())
         out = self.guest(f"cd {MNT} && fio --name=job --group_reporting --invalidate=0 "
                          f"--output-format=json {args}", timeout)
@@ -147,6 +233,8 @@ class Lab:
             "host_cpu": cpu, "cpus": os.cpu_count(), "accelerator": sh(f"{VM} accel"),
             "qemu": qemu, "kernel": self.guest("uname -r").strip(), "window": self.window,
             "vfsdaxfuse": self.guest("vfsdaxfuse --version").strip(),
+            "virtiofsd": self.stock_missing or "stock, Debian 13",
+            "fio": self.guest("fio --version").strip(),
             "date": time.strftime("%Y-%m-%d"),
         }
 
