@@ -10,10 +10,10 @@
 #include "host/fs.h"
 
 /*
- * Descriptors of O_PATH have no attributes, and opening the inode would be no way for pipes, devices
- * and files that are leased. So it is reached by a path without a directory in it: the thread's
- * directory becomes /proc/self/fd, the same for all threads, and nothing else here depends on it.
- * The link there leads to the inode itself, be it a symbolic link or not.
+ * Descriptors of O_PATH have no attributes, and opening the inode would be no way for pipes,
+ * devices and files that are leased. So it is reached by a path without a directory in it: the
+ * thread's directory becomes /proc/self/fd, the same for all threads, and nothing else here depends
+ * on it. The link there leads to the inode itself, be it a symbolic link or not.
  */
 static int fs_xattr_name(struct fs_call *c, bool change, struct fs_inode_ref *i,
 			 struct fs_proc_name *ret)

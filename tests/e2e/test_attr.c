@@ -266,7 +266,8 @@ static void special_acl(void)
 			uint16_t tag, perm;
 			uint32_t id;
 		} entry[5];
-	} acl = { 2, { { 1, 6, -1u }, { 2, 4, 4321 }, { 4, 4, -1u }, { 16, 4, -1u }, { 32, 0, -1u } } },
+	} acl = { 2,
+		  { { 1, 6, -1u }, { 2, 4, 4321 }, { 4, 4, -1u }, { 16, 4, -1u }, { 32, 0, -1u } } },
 	  got;
 	const char *file[] = { "pipe", "null", "socket" };
 	const mode_t type[] = { S_IFIFO, S_IFCHR, S_IFSOCK };
