@@ -132,6 +132,8 @@ start()
 	none) ;;
 	*) die "unknown IOMMU $iommu" ;;
 	esac
+	# On a busy host the timer may not tick while the kernel tests whether it does; it panics then.
+	append="no_timer_check $append"
 	accelerator=$(accel)
 	cpu=max
 	# TCG executes rep movsb byte by byte; kernels and libraries that are told that it is fast then
