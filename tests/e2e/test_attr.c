@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
@@ -255,6 +256,42 @@ static void xattrs(void)
 	EQ(getxattr("d", "user.d", buf, sizeof(buf)), 1);
 }
 
+/* Pipes and devices have ACLs, too; nobody has to be at the other end of the pipe. */
+static void special_acl(void)
+{
+	static const char name[] = "system.posix_acl_access";
+	struct {
+		uint32_t version;
+		struct {
+			uint16_t tag, perm;
+			uint32_t id;
+		} entry[5];
+	} acl = { 2,
+		  { { 1, 6, -1u }, { 2, 4, 4321 }, { 4, 4, -1u }, { 16, 4, -1u }, { 32, 0, -1u } } },
+	  got;
+	const char *file[] = { "pipe", "null", "socket" };
+	const mode_t type[] = { S_IFIFO, S_IFCHR, S_IFSOCK };
+	struct stat st;
+
+	need_root();
+	for (size_t i = 0; i < ARRAY_SIZE(file); i++) {
+		OK(mknod(file[i], type[i] | 0600, makedev(1, 3)));
+		EQ(listxattr(file[i], NULL, 0), 0);
+		FAILS(getxattr(file[i], name, &got, sizeof(got)), ENODATA);
+		OK(setxattr(file[i], name, &acl, sizeof(acl), 0));
+		EQ(getxattr(file[i], name, &got, sizeof(got)), sizeof(acl));
+		EQ(memcmp(&got, &acl, sizeof(acl)), 0);
+		OK(stat(file[i], &st));
+		EQ(st.st_mode & 0777, 0640);
+		FAILS(setxattr(file[i], "user.a", "1", 1, 0), EPERM);
+		OK(removexattr(file[i], name));
+		EQ(listxattr(file[i], NULL, 0), 0);
+	}
+	OK(symlink("nowhere", "link"));
+	EQ(llistxattr("link", NULL, 0), 0);
+	FAILS(lsetxattr("link", "user.a", "1", 1, 0), EPERM);
+}
+
 static void stat_fs(void)
 {
 	struct statvfs st;
@@ -276,6 +313,7 @@ const struct test attr_tests[] = {
 	{ "set_mtime_stays", set_mtime_stays },
 	{ "directory_mtime_moves", directory_mtime_moves },
 	{ "xattrs", xattrs },
+	{ "special_acl", special_acl },
 	{ "stat_fs", stat_fs },
 	{ 0 },
 };

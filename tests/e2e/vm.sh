@@ -8,6 +8,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/../setup.sh"
 # shellcheck source=tests/e2e/lib.sh
 . "$here/lib.sh"
+# shellcheck source=tests/e2e/vmlib.sh
+. "$here/vmlib.sh"
 # shellcheck source=tests/e2e/cross.sh
 . "$here/cross.sh"
 # shellcheck source=tests/e2e/hosts.sh
@@ -22,43 +24,6 @@ build=$native_build
 mnt=/mnt/host
 guest_fstest=$lab_prefix/build/tests/e2e/fstest
 device=0000:00:10.0
-
-vm()
-{
-	local command=$1
-	shift
-	"$here/../vm/vm" "$command" --name "$vm_name" "$@"
-}
-
-guest()
-{
-	vm exec -- "$@"
-}
-
-# script TEXT [ARGUMENT...] - a shell script in the guest
-script()
-{
-	guest sh -ec "$@"
-}
-
-# The counters; the daemon renames a new file into place.
-stats()
-{
-	script 'rm -f /run/stats; kill -USR1 $(pidof vfsdaxfuse)
-		for i in $(seq 50); do [ ! -s /run/stats ] || exec cat /run/stats; sleep 0.05; done
-		exit 1'
-}
-
-boot()
-{
-	vm start --kernel "$kernel" --timeout 120 "$@"
-}
-
-mount_it()
-{
-	guest timeout 60 vfsdaxfuse -o stats=/run/stats "$@" "$mnt"
-	guest mountpoint -q "$mnt"
-}
 
 driver()
 {
@@ -168,13 +133,6 @@ given_back()
 	guest mount -t virtiofs vfsdax /mnt/kernel
 	guest "$guest_fstest" --verify /mnt/kernel/still 10000 1
 	guest umount /mnt/kernel
-}
-
-no_warnings()
-{
-	vm console >"$work/console"
-	fails grep -nE 'WARNING|BUG|Oops|Call Trace|DMAR.*fault|blocked for more|segfault' \
-		"$work/console"
 }
 
 # No request waits for ever on a dead host, and the daemon can be ended. (QEMU does not tell the guest
@@ -341,13 +299,6 @@ given_back_anew()
 	guest mkdir -p /mnt/kernel
 	guest mount -t virtiofs vfsdax /mnt/kernel
 	guest umount /mnt/kernel
-}
-
-end_all()
-{
-	vm stop || true
-	rm -rf "${lab_run:?}/$vm_name" "$lab_run/$vm_name.lock"
-	finish_all
 }
 
 while [ $# != 0 ]; do

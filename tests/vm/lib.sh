@@ -10,6 +10,7 @@ lab_qemu=$lab_cache/qemu/tree		# Debian 13 with QEMU and the tools that make ima
 lab_build=$lab_cache/build/tree		# Debian 13 with compiler and libraries
 lab_guest=$lab_cache/guest		# root.img, the guests' root file system; id, the ssh key
 lab_kernels=$lab_cache/kernels		# 6.12 and backports: vmlinuz, initrd, modules.img, release
+lab_packages=$lab_cache/packages	# package.deb and source.tar.gz, for tests/e2e/programs.sh
 
 # What build-guest makes: installed files, and the meson build directory in build/.
 # The guest sees it, as the compiler did, at lab_prefix, and the sources at lab_prefix-src.
