@@ -205,6 +205,8 @@ class Lab:
         the host, as vfsdaxfuse does by itself.
         """
         job.setdefault("ioengine", "psync")
+        # As programs have them; fio's own are uneven, and a large read of those is one request more.
+        job.setdefault("iomem_align", "4k")
         job.setdefault("direct", 1 if how == "virtiofs" else 0)
         args = " ".join(shlex.quote(f"--{k}={v}") for k, v in job.items())
         out = self.guest(f"cd {MNT} && fio --name=job --group_reporting --invalidate=0 "
