@@ -142,7 +142,7 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 	if (!d->relay.inodes)
 		return -ENOMEM;
 	d->relay.wish.dax = d->relay.dax;
-	d->relay.by_cost = d->o->dax != DAX_ALWAYS;
+	d->relay.by_cost = d->o->dax == DAX_DEFAULT;
 	d->relay.dax_inode = d->o->dax == DAX_INODE;
 	d->relay.wish.max_write = daemon_max_write(d);
 	/* Enough to keep all workers busy, and no queue in front of requests that are waited for. */

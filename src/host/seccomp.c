@@ -15,8 +15,8 @@
 
 /*
  * By name, because not each library knows the number of each call, and not each machine has it.
- * None of them reaches a file by a path that a guest gives but openat() and its like, to which the
- * server gives single names (fs.h). None makes a process, executes a program or changes mounts.
+ * A path that a guest gives is only taken by openat() and its like, to which the server gives single
+ * names (fs.h). None makes a process, executes a program or changes mounts.
  */
 /* clang-format off */
 static const char *const allowed[] = {
@@ -25,8 +25,11 @@ static const char *const allowed[] = {
 	"pwritev", "preadv2", "pwritev2", "lseek", "fstat", "newfstatat", "statx", "fstatfs",
 	"getdents64", "readlinkat", "mkdirat", "mknodat", "unlinkat", "renameat", "renameat2",
 	"linkat", "symlinkat", "fchmod", "fchmodat", "fchmodat2", "fchownat", "utimensat",
-	"ftruncate", "fallocate", "copy_file_range", "fsync", "fdatasync", "syncfs", "fgetxattr",
-	"fsetxattr", "flistxattr", "fremovexattr", "dup", "fcntl", "umask",
+	"ftruncate", "fallocate", "copy_file_range", "fsync", "fdatasync", "syncfs", "dup",
+	"fcntl", "umask",
+	/* extended attributes, by names in /proc/self/fd (fs_xattr.c) */
+	"fchdir", "getxattr", "setxattr", "listxattr", "removexattr", "fgetxattr", "fsetxattr",
+	"flistxattr", "fremovexattr",
 	/* in the name of the guest's users (cred.c) */
 	"geteuid", "getegid", "setresuid", "setresgid", "setgroups", "capget", "capset",
 	/* the front end's socket, its descriptors and its memory */

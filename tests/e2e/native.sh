@@ -68,8 +68,7 @@ end_by()
 	"$@"
 	[ "$(status_of fuse)" = 0 ]
 	not_mounted
-	nothing_mapped
-	removed_what_was_mapped
+	[ -n "${host_keeps-}" ] || { nothing_mapped; removed_what_was_mapped; }
 	[ "$(host_stat nodes)" -le 1 ]
 	[ "$(host_stat handles)" = 0 ]
 	fails grep -v 'has no DAX window' "$work/fuse.log"
@@ -213,10 +212,13 @@ refuse()
 	refuse_by some map-error=EINVAL:0:2
 	refuse_by ENXIO map-error=ENXIO:1:3
 	refuse_by ENOMEM map-error=ENOMEM:2:5,map-delay=2000
+	# Such a host is left with what it did not remove.
+	host_keeps=yes
 	with_mount "refuse: REMOVEMAPPING" "--window=64M --quirk=unmap-error=EIO:2:2" "" \
 		with_refusals_of unmap
 	with_mount "refuse: every REMOVEMAPPING" "--window=64M --quirk=unmap-error=EINVAL" "" \
 		with_refusals_of unmap
+	host_keeps=""
 }
 
 refuse_by()
@@ -248,15 +250,15 @@ sanitized()
 # Hosts that offer less or demand more.
 quirks()
 {
-	with_mount "quirks: no INDIRECT_DESC" "--quirk=no-indirect-desc" "" with_quirk
-	with_mount "quirks: no EVENT_IDX" "--quirk=no-event-idx,need-read" "" with_quirk
+	with_mount "quirks: no INDIRECT_DESC" "--quirk=no-indirect-desc" "-o dax=always" with_quirk
+	with_mount "quirks: no EVENT_IDX" "--quirk=no-event-idx,need-read" "-o dax=always" with_quirk
 	with_mount "quirks: old ring, 64 entries, 3 queues" \
 		"--quirk=no-event-idx,no-indirect-desc --num-request-queues=3" \
-		"-o queue_size=64,max_threads=5" with_quirk
-	with_mount "quirks: 16 entries" "" "-o queue_size=16" with_quirk
-	with_mount "quirks: no MAP_ALIGNMENT" "--quirk=no-map-alignment,access-platform" "" \
+		"-o dax=always,queue_size=64,max_threads=5" with_quirk
+	with_mount "quirks: 16 entries" "" "-o dax=always,queue_size=16" with_quirk
+	with_mount "quirks: no MAP_ALIGNMENT" "--quirk=no-map-alignment,access-platform" "-o dax=always" \
 		with_quirk
-	with_mount "quirks: MAP_ALIGNMENT of 1 MiB" "--quirk=map-alignment=1048576" "" with_quirk
+	with_mount "quirks: MAP_ALIGNMENT of 1 MiB" "--quirk=map-alignment=1048576" "-o dax=always" with_quirk
 }
 
 # The ways in which a mount ends; the host serves one after the other.
@@ -458,8 +460,8 @@ run_configuration()
 {
 	case $1 in
 	none) with_mount none "--cache=none" "-o dax=always" cross_none ;;
-	auto) with_mount auto "--cache=auto" "" cross_auto ;;
-	always) with_mount always "--cache=always" "" cross_auto ;;
+	auto) with_mount auto "--cache=auto" "-o dax=always" cross_auto ;;
+	always) with_mount always "--cache=always" "-o dax" cross_auto ;;
 	never) with_mount never "--cache=none" "-o dax=never" cross_never ;;
 	small) with_mount small "--cache=none --window=64M" "-o dax=always" cross_small ;;
 	few) with_mount few "--cache=auto --max-mappings=2" "" cross_few ;;

@@ -274,8 +274,8 @@ odd_hosts()
 	with_odd_host xattr "-o dax=inode" check "xattr" inode_dax_by_xattr
 	with_odd_host full "" with_refusals full map
 	with_odd_host odd-errors "" with_refusals odd-errors map
-	with_odd_host old-ring "" with_quirk old-ring
-	with_odd_host aligned "" with_quirk aligned
+	with_odd_host old-ring "-o dax=always" with_quirk old-ring
+	with_odd_host aligned "-o dax=always" with_quirk aligned
 	check "odd: no warnings of the kernel" no_warnings
 	vm stop
 	for tag in size xattr full odd-errors old-ring aligned; do
