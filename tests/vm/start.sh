@@ -112,6 +112,7 @@ start()
 		shift 2 || die "an option lacks its value"
 	done
 	kernel_dir=$lab_kernels/$kernel
+	lab_debian "$(lab_debian_of "$kernel")"
 	need_prepared "$lab_qemu" "$lab_guest/root.img" "$kernel_dir/initrd"
 	run_of "$name"
 	mkdir -p "$run" "$lab_out"
