@@ -136,14 +136,20 @@ void client_pool_put(struct client *c, struct client_slot *s)
 }
 
 /* Is it a reply to that request? What the host writes is copied once and only the copy is used. */
-static int client_check_reply(struct client_slot *slot, uint64_t unique, uint32_t used)
+static int client_check_reply(struct client_slot *slot, const struct fuse_in_header *in,
+			      uint32_t used)
 {
-	struct fuse_out_header out;
+	struct fuse_out_header out = { .len = sizeof(out), .unique = in->unique };
 
+	/* virtiofsd returns the buffers of DESTROY empty, and the kernel's virtiofs takes that. */
+	if (!used && in->opcode == FUSE_DESTROY) {
+		memcpy(slot->rep, &out, sizeof(out));
+		return (int)sizeof(out);
+	}
 	if (used < sizeof(out))
 		return -EIO;
 	memcpy(&out, slot->rep, sizeof(out));
-	if (out.len < sizeof(out) || out.len > used || out.unique != unique || out.error > 0 ||
+	if (out.len < sizeof(out) || out.len > used || out.unique != in->unique || out.error > 0 ||
 	    out.error <= -4096 || (out.error && out.len != sizeof(out)))
 		return -EIO;
 	return (int)out.len;
@@ -155,7 +161,8 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 	struct fs_dev *dev = c->dev;
 	struct virtq *q = queue < 0 ? &dev->hiprio :
 				      &dev->request[(unsigned int)queue % dev->num_request];
-	uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->req)->unique;
+	/* A copy: the host can write to the slot. */
+	const struct fuse_in_header in = *(const struct fuse_in_header *)(const void *)slot->req;
 	uint32_t used = 0;
 	int n_out, n_in = 0, r;
 
@@ -171,7 +178,7 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 	if (r == 0)
 		r = virtq_wait(q, &slot->vreq, &used);
 	if (r == 0 && rep_len) {
-		r = client_check_reply(slot, unique, used);
+		r = client_check_reply(slot, &in, used);
 		if (r < 0)
 			fs_dev_break(dev, r);
 	}
