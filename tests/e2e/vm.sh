@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 # shellcheck source=tests/e2e/cross.sh
 . "$here/cross.sh"
 
-usage="usage: vm.sh [--kernel 6.12|backports] [BUILD-DIRECTORY]
+usage="usage: vm.sh [--kernel 6.1|6.12|backports] [BUILD-DIRECTORY]
 The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
 
 kernel=6.12
@@ -227,7 +227,7 @@ two_devices()
 	mkdir "$work/share2"
 	spawn host2 "$host" --shared-dir="$work/share2" --socket-path="$work/fs2.sock" \
 		--cache=auto --tag=second --num-request-queues=2
-	check "small: boot" boot --socket "$work/fs.sock" --num-request-queues 2 \
+	check "small: boot" boot --num-request-queues 2 --socket "$work/fs.sock" \
 		--socket "$work/fs2.sock"
 	check "small: which of two devices" refused 32 'small|second|more than one' "$mnt"
 	check "small: mount by tag" mount_it small

@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2154 # lib.sh and vm define the rest
 
 cpus=2 mem=2G kernel=6.12 iommu=intel device=vhost-user-test queues=1 vq_size=1024
-append="" devices=() extra=()
+append="" device_options="" devices=() extra=()
 
 # accel - print kvm where a stock kernel reaches its initramfs with it, else tcg
 #
@@ -53,7 +53,7 @@ accel()
 add_device()
 {
 	local number=$((${#devices[@]} / 4)) socket model n
-	local id=fs$number address=addr=0x$((10 + number))
+	local id=fs$number address=addr=0x$((10 + number))${device_options:+,$device_options}
 	socket=$(realpath -m "$1")
 	for ((n = 0; n < 50; n++)); do	# its server may be starting
 		[ ! -S "$socket" ] || break
@@ -99,10 +99,11 @@ start()
 		--kernel) kernel=$2 ;;
 		--mem) mem=$2 ;;
 		--cpus) cpus=$2 ;;
-		--socket) sockets+=("$device" "$2") ;;
+		--socket) sockets+=("$device" "$queues" "$vq_size" "$device_options" "$2") ;;
 		--device) device=$2 ;;
 		--num-request-queues) queues=$2 ;;
 		--vq-size) vq_size=$2 ;;
+		--device-options) device_options=$2 ;;
 		--iommu) iommu=$2 ;;
 		--append) append=$2 ;;
 		--extra) read -ra words <<<"$2"; extra+=("${words[@]}") ;;
@@ -121,9 +122,10 @@ start()
 	! alive || die "VM $name runs already"
 	rm -rf "$run"
 	mkdir -p "$run"
-	for ((i = 0; i < ${#sockets[@]}; i += 2)); do
-		device=${sockets[i]}
-		[ "$device" = none ] || add_device "${sockets[i + 1]}"
+	for ((i = 0; i < ${#sockets[@]}; i += 5)); do
+		device=${sockets[i]} queues=${sockets[i + 1]} vq_size=${sockets[i + 2]}
+		device_options=${sockets[i + 3]}
+		[ "$device" = none ] || add_device "${sockets[i + 4]}"
 	done
 	case $iommu in
 	intel)
