@@ -8,59 +8,21 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/../setup.sh"
 # shellcheck source=tests/e2e/lib.sh
 . "$here/lib.sh"
+# shellcheck source=tests/e2e/guest.sh
+. "$here/guest.sh"
 # shellcheck source=tests/e2e/cross.sh
 . "$here/cross.sh"
 
-usage="usage: vm.sh [--kernel 6.1|6.12|backports] [BUILD-DIRECTORY]
+usage="usage: vm.sh [--kernel 6.1|6.12|backports] [--only GROUP] [BUILD-DIRECTORY]
+Groups: main_device two_devices no_iommu (default: all).
 The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
 
 kernel=6.12
+groups=(main_device two_devices no_iommu)
 build=$native_build
 mnt=/mnt/host
 guest_fstest=$lab_prefix/build/tests/e2e/fstest
 device=0000:00:10.0
-
-vm()
-{
-	local command=$1
-	shift
-	"$here/../vm/vm" "$command" --name "$vm_name" "$@"
-}
-
-guest()
-{
-	vm exec -- "$@"
-}
-
-# script TEXT [ARGUMENT...] - a shell script in the guest
-script()
-{
-	guest sh -ec "$@"
-}
-
-# The counters; the daemon renames a new file into place.
-stats()
-{
-	script 'rm -f /run/stats; kill -USR1 $(pidof vfsdaxfuse)
-		for i in $(seq 50); do [ ! -s /run/stats ] || exec cat /run/stats; sleep 0.05; done
-		exit 1'
-}
-
-boot()
-{
-	vm start --kernel "$kernel" --timeout 120 "$@"
-}
-
-mount_it()
-{
-	guest timeout 60 vfsdaxfuse -o stats=/run/stats "$@" "$mnt"
-	guest mountpoint -q "$mnt"
-}
-
-driver()
-{
-	guest readlink "/sys/bus/pci/devices/$device/driver" | sed 's|.*/||'
-}
 
 # ended - the mount and the daemon are gone, and the device is what it was
 ended()
@@ -70,20 +32,6 @@ ended()
 	[ "$(driver)" = virtio-pci ]
 	[ "$(host_stat live_mappings)" = 0 ]
 	[ "$(host_stat nodes)" -le 1 ]
-}
-
-# refused STATUS PATTERN ARGUMENT... - one line on stderr says why, and nothing has changed
-refused()
-{
-	local status=0 want=$1 pattern=$2 before
-	shift 2
-	before=$(driver)
-	guest timeout 30 vfsdaxfuse "$@" >"$work/out" 2>"$work/err" || status=$?
-	cat "$work/err"
-	[ "$status" = "$want" ]
-	[ "$(wc -l <"$work/err")" = 1 ]
-	grep -qE "^vfsdaxfuse: .*($pattern)" "$work/err"
-	[ "$(driver)" = "$before" ]
 }
 
 kernel_has_it()
@@ -167,13 +115,6 @@ given_back()
 	guest umount /mnt/kernel
 }
 
-no_warnings()
-{
-	vm console >"$work/console"
-	fails grep -nE 'WARNING|BUG|Oops|Call Trace|DMAR.*fault|blocked for more|segfault' \
-		"$work/console"
-}
-
 # No request waits for ever on a dead host, and the daemon can be ended. (QEMU does not tell the guest
 # that the host's daemon is gone; the daemon finds out by itself.)
 host_killed()
@@ -207,7 +148,7 @@ main_device()
 	check "guest changes" guest_changes
 	check "fio psync" fio_verify psync
 	check "fio libaio" fio_verify libaio --iodepth=8 --direct=1
-	run_fstest "fstest" --timeout 60 --except ten_thousand "$mnt"
+	run_fstest "fstest" --timeout 180 --except ten_thousand "$mnt"
 	check "end by umount" end_by umount "$mnt"
 	check "end by fusermount3" by_end fusermount3 -u "$mnt"
 	check "end by SIGTERM" by_end killall vfsdaxfuse
@@ -231,12 +172,17 @@ two_devices()
 		--socket "$work/fs2.sock"
 	check "small: which of two devices" refused 32 'small|second|more than one' "$mnt"
 	check "small: mount by tag" mount_it small
-	check "small: files larger than the window" larger_set 24
-	run_fstest "small" --timeout 60 "$mnt" random_model random_model_mmap random_threads \
+	# Before 6.6 it is the guest's page cache that reads (doc/kernels.md).
+	if [ "$kernel" = 6.1 ]; then
+		check "small: files larger than the window" larger_set 24 some
+	else
+		check "small: files larger than the window" larger_set 24
+	fi
+	run_fstest "small" --timeout 180 "$mnt" random_model random_model_mmap random_threads \
 		two_writers appenders large_requests
 	check "small: another mount" other_mount
 	# Here, because with cache=none it takes 140,000 requests.
-	run_fstest "second" --timeout 120 /mnt/other ten_thousand
+	run_fstest "second" --timeout 240 /mnt/other ten_thousand
 	check "small: no warnings of the kernel" no_warnings
 	vm stop
 	check "small: shut down while mounted" shut_down
@@ -279,16 +225,10 @@ given_back_anew()
 	guest umount /mnt/kernel
 }
 
-end_all()
-{
-	vm stop || true
-	rm -rf "${lab_run:?}/$vm_name" "$lab_run/$vm_name.lock"
-	finish_all
-}
-
 while [ $# != 0 ]; do
 	case $1 in
 	--kernel) kernel=$2; shift 2 ;;
+	--only) read -ra groups <<<"$2"; shift 2 ;;
 	-h | --help) echo "$usage"; exit ;;
 	-*) echo "$usage" >&2; exit 2 ;;
 	*) build=$(realpath "$1"); shift ;;
@@ -296,13 +236,14 @@ while [ $# != 0 ]; do
 done
 need_root
 vm_name=e2e-$kernel-$$	# others may run the same
+lab_debian "$(lab_debian_of "$kernel")"
 # shellcheck disable=SC2034 # lib.sh and cross.sh use them
 host=$build/src/host/vfsdaxhost host_fstest=$build/tests/e2e/fstest
 need_prepared "$host" "$host_fstest" "$lab_out/build/tests/e2e/fstest"
 make_work
 trap end_all EXIT
 trap 'exit 1' INT TERM HUP
-for group in main_device two_devices no_iommu; do
+for group in "${groups[@]}"; do
 	began=$SECONDS
 	$group
 	echo "# $group: $((SECONDS - began)) s"
