@@ -164,14 +164,20 @@ void client_pool_put(struct client *c, struct client_slot *s)
 }
 
 /* What the host writes is copied once and only the copy is used. */
-int client_check_reply(const struct client_slot *slot, uint64_t unique, uint32_t used)
+int client_check_reply(const struct client_slot *slot, const struct fuse_in_header *in,
+		       uint32_t used)
 {
-	struct fuse_out_header out;
+	struct fuse_out_header out = { .len = sizeof(out), .unique = in->unique };
 
+	/* virtiofsd returns the buffers of DESTROY empty, and the kernel's virtiofs takes that. */
+	if (!used && in->opcode == FUSE_DESTROY) {
+		memcpy(slot->rep, &out, sizeof(out));
+		return (int)sizeof(out);
+	}
 	if (used < sizeof(out))
 		return -EIO;
 	memcpy(&out, slot->rep, sizeof(out));
-	if (out.len < sizeof(out) || out.len > used || out.unique != unique || out.error > 0 ||
+	if (out.len < sizeof(out) || out.len > used || out.unique != in->unique || out.error > 0 ||
 	    out.error <= -4096 || (out.error && out.len != sizeof(out)))
 		return -EIO;
 	return (int)out.len;
@@ -183,7 +189,8 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 	struct fs_dev *dev = c->dev;
 	struct virtq *q = queue < 0 ? &dev->hiprio :
 				      &dev->request[(unsigned int)queue % dev->num_request];
-	uint64_t unique = ((const struct fuse_in_header *)(const void *)slot->req)->unique;
+	/* A copy: the host can write to the slot. */
+	const struct fuse_in_header in = *(const struct fuse_in_header *)(const void *)slot->req;
 	uint32_t used = 0;
 	int n_out, n_in = 0, r;
 
@@ -194,7 +201,7 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 	if (n_out < 0 || n_in < 0)
 		return -E2BIG;
 	counter_add(COUNTER_virtqueue_requests, 1);
-	slot->vreq.give_up = unique & OWN_UNIQUE ? NULL : client_give_up;
+	slot->vreq.give_up = in.unique & OWN_UNIQUE ? NULL : client_give_up;
 	r = virtq_submit(q, &slot->vreq, slot->segs, (unsigned int)n_out, slot->segs + n_out,
 			 (unsigned int)n_in);
 	if (r == 0)
@@ -203,7 +210,7 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 		return r;
 	client_keep_successor(slot);
 	if (r == 0 && rep_len) {
-		r = client_check_reply(slot, unique, used);
+		r = client_check_reply(slot, &in, used);
 		if (r < 0)
 			fs_dev_break(dev, r);
 	}

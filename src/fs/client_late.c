@@ -118,7 +118,7 @@ static void undo(struct client *c, const struct client_slot *s)
 	struct fuse_entry_out entry;
 	struct fuse_open_out open;
 
-	if (client_check_reply(s, h->unique, s->vreq.used_len) < (int)sizeof(*out) || out->error)
+	if (client_check_reply(s, h, s->vreq.used_len) < (int)sizeof(*out) || out->error)
 		return;
 	switch (h->opcode) {
 	case FUSE_LOOKUP:

@@ -14,7 +14,8 @@ struct client_slot *client_pool_get(struct client *c);
 void client_pool_put(struct client *c, struct client_slot *s);
 
 /* Is it a reply to that request? Its length, or -EIO. */
-int client_check_reply(const struct client_slot *slot, uint64_t unique, uint32_t used);
+int client_check_reply(const struct client_slot *slot, const struct fuse_in_header *in,
+		       uint32_t used);
 
 /* virtq_req.give_up: the slot is @arg. When true, it has a successor. */
 bool client_give_up(void *arg);

@@ -9,11 +9,19 @@
 #include "base/cleanup.h"
 #include "relay_priv.h"
 
-/* Let data of a file that we serve from the window be cached once, on the host. */
+/*
+ * Let data of a file that we serve from the window be cached once, on the host. A kernel before 6.6
+ * refuses to map such a file shared, which programs need more than the single copy: there the
+ * guest's page cache is used, even if the host asks for direct I/O, as the kernel's DAX ignores that.
+ */
 static void choose_cache(const struct relay *r, const struct inode *i, struct fuse_open_out *out)
 {
-	if (!r->direct_io || !i->use_dax)
+	if (!i->use_dax)
 		return;
+	if (!r->direct_io) {
+		out->open_flags &= ~(uint32_t)FOPEN_DIRECT_IO;
+		return;
+	}
 	out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
 	out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
 }

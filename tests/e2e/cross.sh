@@ -50,14 +50,18 @@ write_whole()
 	rm "$share/written"
 }
 
-# larger_set MIB - six files, together larger than the window, in turn read and written
+# larger_set MIB [some] - six files, together larger than the window, in turn read and written
+#
+# Room is made for who reads in sequence. A guest's page cache has its reading ahead done by several
+# threads at a time, out of order: then the window serves some of it, and the virtqueue the rest.
 larger_set()
 {
-	local i round before after
+	local i round before after served
 	for i in 1 2 3 4 5 6; do
 		"$host_fstest" --make "$share/set$i" "$1M" "$i"
 	done
 	before=$(number evictions "$(stats)")
+	served=$(number dax_read_bytes "$(stats)")
 	for round in 1 2; do
 		for i in 1 4 2 5 3 6; do
 			guest "$guest_fstest" --verify "$mnt/set$i" "$1M" $((round * 10 - 10 + i))
@@ -68,8 +72,10 @@ larger_set()
 		"$host_fstest" --verify "$share/set$i" "$1M" $((20 + i))
 	done
 	after=$(number evictions "$(stats)")
-	echo "$((after - before)) mappings made room"
-	[ "$after" -gt "$before" ]
+	served=$(($(number dax_read_bytes "$(stats)") - served))
+	echo "$((after - before)) mappings made room, $served bytes came through the window"
+	[ "$served" -gt 0 ]
+	[ "${2-}" = some ] || [ "$after" -gt "$before" ]
 	rm "$share"/set?
 }
 

@@ -5,6 +5,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd -P)
 # shellcheck source=tests/e2e/lib.sh
 . "$here/lib.sh"
+# shellcheck source=tests/e2e/local.sh
+. "$here/local.sh"
 # shellcheck source=tests/e2e/cross.sh
 . "$here/cross.sh"
 # shellcheck source=tests/e2e/random.sh
@@ -18,42 +20,6 @@ usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
 Configurations: none auto always never small few queues nowindow inode refuse quirks memory ends
 errors (default: all these); random (operations of several processes, VFSDAXFUSE_RANDOM_SECONDS
 long)."
-
-# The machine itself is the guest.
-guest()
-{
-	"$@"
-}
-
-stats()
-{
-	rm -f "$work/stats"
-	signal USR1 fuse
-	until_true 20 test -s "$work/stats"
-	cat "$work/stats"
-}
-
-mounted()
-{
-	grep -q " $mnt fuse.vfsdaxfuse " /proc/self/mounts
-}
-
-not_mounted()
-{
-	fails mounted
-}
-
-# start_fuse OPTION... - returns when the mount works
-start_fuse()
-{
-	spawn fuse "$fuse" -f -o "stats=$work/stats" --vhost-user="$work/fs.sock" "$@" "$mnt"
-	until_true 50 mounted_and_answering
-}
-
-mounted_and_answering()
-{
-	mounted && timeout 5 ls "$mnt" >/dev/null
-}
 
 # The daemon's own books agree; it writes them at its end.
 removed_what_was_mapped()
@@ -390,24 +356,6 @@ host_killed()
 	[ "$(status_of fuse)" = 2 ]
 	not_mounted
 	[ "$(wc -l <"$work/fuse.log")" -ge 1 ]
-}
-
-# refused STATUS PATTERN ARGUMENT... - one line on stderr says why
-refused()
-{
-	local status=0 want=$1 pattern=$2
-	shift 2
-	timeout 20 "$fuse" "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
-	cat "$work/err"
-	[ "$status" = "$want" ]
-	[ "$(wc -l <"$work/err")" = 1 ]
-	grep -qE "^vfsdaxfuse: .*$pattern" "$work/err"
-	[ ! -s "$work/out" ]
-	if [ "$pattern" = 'already mounted' ]; then
-		mounted
-	else
-		not_mounted
-	fi
 }
 
 # twice ... - in the foreground and as a daemon the same must happen

@@ -9,8 +9,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/../setup.sh"
 # shellcheck source=tests/e2e/lib.sh
 . "$here/lib.sh"
-# shellcheck source=tests/e2e/vmlib.sh
-. "$here/vmlib.sh"
+# shellcheck source=tests/e2e/guest.sh
+. "$here/guest.sh"
 # shellcheck source=tests/e2e/storm.sh
 . "$here/storm.sh"
 # shellcheck source=tests/e2e/stress-ng.sh

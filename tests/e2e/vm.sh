@@ -8,14 +8,14 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/../setup.sh"
 # shellcheck source=tests/e2e/lib.sh
 . "$here/lib.sh"
-# shellcheck source=tests/e2e/vmlib.sh
-. "$here/vmlib.sh"
+# shellcheck source=tests/e2e/guest.sh
+. "$here/guest.sh"
 # shellcheck source=tests/e2e/cross.sh
 . "$here/cross.sh"
 # shellcheck source=tests/e2e/hosts.sh
 . "$here/hosts.sh"
 
-usage="usage: vm.sh [--kernel 6.12|backports] [BUILD-DIRECTORY [GROUP...]]
+usage="usage: vm.sh [--kernel 6.1|6.12|backports] [BUILD-DIRECTORY [GROUP...]]
 Groups: main_device two_devices odd_hosts no_iommu (default: all). The build directory is the host's;
 what runs in the guest is what tests/vm/build-guest has made."
 
@@ -25,11 +25,6 @@ mnt=/mnt/host
 guest_fstest=$lab_prefix/build/tests/e2e/fstest
 device=0000:00:10.0
 
-driver()
-{
-	guest readlink "/sys/bus/pci/devices/$device/driver" | sed 's|.*/||'
-}
-
 # ended - the mount and the daemon are gone, and the device is what it was
 ended()
 {
@@ -38,20 +33,6 @@ ended()
 	[ "$(driver)" = virtio-pci ]
 	nothing_mapped
 	[ "$(host_stat nodes)" -le 1 ]
-}
-
-# refused STATUS PATTERN ARGUMENT... - one line on stderr says why, and nothing has changed
-refused()
-{
-	local status=0 want=$1 pattern=$2 before
-	shift 2
-	before=$(driver)
-	guest timeout 30 vfsdaxfuse "$@" >"$work/out" 2>"$work/err" || status=$?
-	cat "$work/err"
-	[ "$status" = "$want" ]
-	[ "$(wc -l <"$work/err")" = 1 ]
-	grep -qE "^vfsdaxfuse: .*($pattern)" "$work/err"
-	[ "$(driver)" = "$before" ]
 }
 
 kernel_has_it()
@@ -70,6 +51,14 @@ taken_over()
 	mount_it
 	[ "$(driver)" = vfio-pci ]
 	guest grep -q "^vfsdax $mnt fuse.vfsdaxfuse " /proc/self/mounts
+}
+
+# What follows looks at what goes through the window: then nothing may go the cheaper way.
+by_window()
+{
+	guest timeout 30 umount "$mnt"
+	ended
+	mount_it -o dax=always
 }
 
 busy()
@@ -161,6 +150,7 @@ main_device()
 	check "not a virtio-fs device" refused 32 '0000:00:00.0' --pci=0000:00:00.0 "$mnt"
 	check "taken over and mounted" taken_over
 	check "second mount" busy
+	check "mounted with dax=always" by_window
 	check "256 MiB read" read_whole yes 256
 	check "32 MiB written" write_whole yes 32
 	check "host changes an open file" host_changes_open
@@ -169,7 +159,7 @@ main_device()
 	check "close asks nothing" close_asks_nothing
 	check "fio psync" fio_verify psync
 	check "fio libaio" fio_verify libaio --iodepth=8 --direct=1
-	run_fstest "fstest" --timeout 60 --except ten_thousand "$mnt"
+	run_fstest "fstest" --timeout 180 --except ten_thousand "$mnt"
 	check "end by umount" end_by umount "$mnt"
 	check "end by fusermount3" by_end fusermount3 -u "$mnt"
 	check "end by SIGTERM" by_end killall vfsdaxfuse
@@ -193,12 +183,17 @@ two_devices()
 		--socket "$work/fs2.sock"
 	check "small: which of two devices" refused 32 'small|second|more than one' "$mnt"
 	check "small: mount by tag" mount_it small
-	check "small: files larger than the window" larger_set 24
-	run_fstest "small" --timeout 60 "$mnt" random_model random_model_mmap random_threads \
+	# Before 6.6 it is the guest's page cache that reads (doc/kernels.md).
+	if [ "$kernel" = 6.1 ]; then
+		check "small: files larger than the window" larger_set 24 some
+	else
+		check "small: files larger than the window" larger_set 24
+	fi
+	run_fstest "small" --timeout 180 "$mnt" random_model random_model_mmap random_threads \
 		two_writers appenders large_requests
 	check "small: another mount" other_mount
 	# Here, because with cache=none it takes 140,000 requests.
-	run_fstest "second" --timeout 120 /mnt/other ten_thousand
+	run_fstest "second" --timeout 240 /mnt/other ten_thousand
 	check "small: no warnings of the kernel" no_warnings
 	vm stop
 	check "small: shut down while mounted" shut_down
@@ -311,6 +306,7 @@ while [ $# != 0 ]; do
 done
 need_root
 vm_name=e2e-$kernel-$$	# others may run the same
+lab_debian "$(lab_debian_of "$kernel")"
 # shellcheck disable=SC2034 # lib.sh and cross.sh use them
 host=$build/src/host/vfsdaxhost host_fstest=$build/tests/e2e/fstest
 need_prepared "$host" "$host_fstest" "$lab_out/build/tests/e2e/fstest"

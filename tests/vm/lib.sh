@@ -6,16 +6,34 @@ lab_cache=$(realpath -m "${VFSDAXFUSE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vfs
 lab_source=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
 # Trees and images that prepare makes.
-lab_qemu=$lab_cache/qemu/tree		# Debian 13 with QEMU and the tools that make images
-lab_build=$lab_cache/build/tree		# Debian 13 with compiler and libraries
-lab_guest=$lab_cache/guest		# root.img, the guests' root file system; id, the ssh key
-lab_kernels=$lab_cache/kernels		# 6.12 and backports: vmlinuz, initrd, modules.img, release
+lab_qemu=$lab_cache/qemu/tree		# Debian 13 with QEMU, virtiofsd and what makes images
+lab_kernels=$lab_cache/kernels		# for each kernel: vmlinuz, initrd, modules.img, release
 lab_packages=$lab_cache/packages	# package.deb and source.tar.gz, for tests/e2e/programs.sh
 
-# What build-guest makes: installed files, and the meson build directory in build/.
-# The guest sees it, as the compiler did, at lab_prefix, and the sources at lab_prefix-src.
-lab_out=$lab_cache/out
+# The guest sees what build-guest has made, as the compiler did, at lab_prefix, and the sources at
+# lab_prefix-src.
 lab_prefix=/opt/vfsdaxfuse
+
+# lab_debian trixie|bookworm - set the names of what belongs to the guests of a Debian release
+lab_debian()
+{
+	local suffix=""
+	[ "$1" = trixie ] || suffix=-$1
+	lab_build=$lab_cache/build$suffix/tree	# with compiler and libraries
+	lab_guest=$lab_cache/guest$suffix	# root.img, the root file system; id, the ssh key
+	lab_out=$lab_cache/out$suffix		# of build-guest: what it installs, and build/
+}
+
+# lab_debian_of KERNEL - print the Debian release whose guest runs a kernel
+lab_debian_of()
+{
+	case $1 in
+	6.1) echo bookworm ;;
+	*) echo trixie ;;
+	esac
+}
+
+lab_debian trixie
 
 lab_run=$lab_cache/run			# one directory for each VM
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Guests with vfsdaxfuse in them, for the end-to-end tests in virtual machines; to be sourced by bash.
-# shellcheck shell=bash disable=SC2154,SC2016,SC2119,SC2120 # scripts in single quotes are for the guest
-#
-# The script defines here (the directory of tests/e2e), kernel, vm_name and mnt (the mount's place).
+# A mount in a virtual machine; for the tests that use one, to be sourced by bash.
+# shellcheck shell=bash disable=SC2016,SC2119,SC2120,SC2154 # scripts in single quotes are for the guest
 
 vm()
 {
@@ -41,11 +39,30 @@ mount_it()
 	guest mountpoint -q "$mnt"
 }
 
+driver()
+{
+	guest readlink "/sys/bus/pci/devices/$device/driver" | sed 's|.*/||'
+}
+
 no_warnings()
 {
 	vm console >"$work/console"
 	fails grep -nE 'WARNING|BUG|Oops|Call Trace|DMAR.*fault|blocked for more|segfault' \
 		"$work/console"
+}
+
+# refused STATUS PATTERN ARGUMENT... - one line on stderr says why, and nothing has changed
+refused()
+{
+	local status=0 want=$1 pattern=$2 before
+	shift 2
+	before=$(driver)
+	guest timeout 30 vfsdaxfuse "$@" >"$work/out" 2>"$work/err" || status=$?
+	cat "$work/err"
+	[ "$status" = "$want" ]
+	[ "$(wc -l <"$work/err")" = 1 ]
+	grep -qE "^vfsdaxfuse: .*($pattern)" "$work/err"
+	[ "$(driver)" = "$before" ]
 }
 
 end_all()
