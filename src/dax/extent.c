@@ -93,7 +93,10 @@ static void uncount_locked(struct dax_inode *di)
 	(void)pthread_cond_broadcast(&di->share->changed);
 }
 
-/* The file may be writable or not; what the host grants is remembered. */
+/*
+ * The file may be writable or not; what the host grants is remembered. ENODATA: there is a hole, and a
+ * write might find no room for it, which only a request can tell; reading may go.
+ */
 static int ask_host(struct extent *e)
 {
 	struct dax_inode *di = e->inode;
@@ -103,7 +106,8 @@ static int ask_host(struct extent *e)
 	e->writable = !atomic_load(&di->no_write);
 	if (e->writable)
 		r = d->remote->setup(d->remote_ctx, di->nodeid, e->from, e->len, e->at, true);
-	if (r == -EACCES || r == -EPERM || r == -EROFS || r == -ETXTBSY) {
+	if (r == -EACCES || r == -EPERM || r == -EROFS || r == -ETXTBSY ||
+	    r == -ENODATA) {
 		atomic_store(&di->no_write, true);
 		e->writable = false;
 		r = d->remote->setup(d->remote_ctx, di->nodeid, e->from, e->len, e->at, false);

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -73,6 +75,28 @@ static int fs_dax_range(const struct fuse_server *s, const struct fuse_setupmapp
 	return range_ok(in->foffset, in->len, mapped) ? 0 : -ENXIO;
 }
 
+/*
+ * A hole has no room on the disk yet. When there is none left, touching it is a SIGBUS in the
+ * process that is the machine: for a write, and on a tmpfs also for a read. As a request it is an
+ * error that the guest's program hears of, so what has holes is not mapped for that.
+ */
+static int fs_dax_holes(int fd, const struct fuse_setupmapping_in *in, bool *write)
+{
+	off_t hole = lseek(fd, (off_t)in->foffset, SEEK_HOLE);
+	struct statfs fs;
+
+	if (hole < 0)
+		return errno == EINVAL ? 0 : -errno; /* it cannot tell */
+	if ((uint64_t)hole >= in->foffset + in->len)
+		return 0;
+	if (in->flags & FUSE_SETUPMAPPING_FLAG_WRITE)
+		return -ENODATA;
+	*write = false;
+	if (fstatfs(fd, &fs) < 0)
+		return -errno;
+	return fs.f_type == TMPFS_MAGIC ? -ENODATA : 0;
+}
+
 int fs_op_setupmapping(struct fs_call *c)
 {
 	_cleanup_inode_ struct fs_inode_ref i = { 0 };
@@ -108,6 +132,8 @@ int fs_op_setupmapping(struct fs_call *c)
 	r = fs_stat(fd, &stx);
 	if (r == 0)
 		r = fs_dax_range(s, in, &stx);
+	if (r == 0)
+		r = fs_dax_holes(fd, in, &write);
 	if (r < 0)
 		return r;
 	return s->cfg.mapper->ops->map(s->cfg.mapper, fd, FOFF(in->foffset), WOFF(in->moffset),
