@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "dax/buddy.h"
+#include "dax/copy.h"
 #include "dax/dax.h"
 #include "index.h"
 
@@ -107,6 +108,7 @@ struct dax {
 	const struct dax_remote_ops *remote;
 	void *remote_ctx;
 	uint64_t (*clock_ns)(void);
+	struct copy_choice copy;
 
 	pthread_mutex_t lock;
 	pthread_cond_t work;	/* the janitor has something to do, or is to stop */
