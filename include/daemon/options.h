@@ -15,13 +15,14 @@ enum dax_mode {
 
 struct options {
 	char *tag;	   /* NULL: the only device */
-	char *mountpoint;  /* absolute */
+	char *mountpoint;  /* absolute; NULL with probe */
 	char *vhost_user;  /* a socket, or NULL: VFIO */
 	char *pci;	   /* a PCI address, or NULL */
 	char *stats;	   /* a file for counters, or NULL */
 	enum dax_mode dax;
 	unsigned int max_threads; /* 1 to OPTIONS_THREADS_MAX */
 	int foreground;
+	int probe;
 	int debug;
 	int help;
 	int version;

@@ -106,6 +106,20 @@ int client_release(struct client *c, uint64_t nodeid, uint64_t fh, bool dir);
 int client_unlock(struct client *c, uint64_t nodeid, const struct fuse_lk_in *lk);
 int client_destroy_session(struct client *c);
 
+int client_open(struct client *c, uint64_t nodeid, uint64_t *ret_fh); /* for reading only */
+
+struct client_entry {
+	uint64_t nodeid;
+	struct fuse_attr attr;
+};
+
+/*
+ * client_list() - what READDIRPLUS shows of a directory, at most @max entries, without "." and "..", and
+ * without those that the host gives no node for. Returns how many, or a negative errno. The host counts
+ * a lookup for each: client_forget() them, also when others followed that had no room.
+ */
+int client_list(struct client *c, uint64_t nodeid, struct client_entry *out, unsigned int max);
+
 /* client_abandon() - leave a slot to the client until its answer comes; a slot in its stead. */
 struct client_slot *client_abandon(struct client_slot *s);
 
