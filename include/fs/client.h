@@ -114,11 +114,13 @@ struct client_entry {
 };
 
 /*
- * client_list() - what READDIRPLUS shows of a directory, at most @max entries, without "." and "..", and
- * without those that the host gives no node for. Returns how many, or a negative errno. The host counts
- * a lookup for each: client_forget() them, also when others followed that had no room.
+ * client_list() - what a directory holds, at most @max entries, without "." and ".."; by READDIRPLUS (@plus, which
+ * the host must have granted), or by READDIR and LOOKUP, then only directories and regular files.
+ * Returns how many, or a negative errno when there is none. The host counts a lookup for each:
+ * client_forget() them.
  */
-int client_list(struct client *c, uint64_t nodeid, struct client_entry *out, unsigned int max);
+int client_list(struct client *c, uint64_t nodeid, bool plus, struct client_entry *out,
+		unsigned int max);
 
 /* client_abandon() - leave a slot to the client until its answer comes; a slot in its stead. */
 struct client_slot *client_abandon(struct client_slot *s);

@@ -54,7 +54,8 @@ static int search_dir(const struct probe *p, uint64_t nodeid, struct client_entr
 		      struct client_entry *dirs, unsigned int *ndirs)
 {
 	_cleanup_free_ struct client_entry *list = calloc(ENTRIES_MAX, sizeof(*list));
-	int n = list ? client_list(p->client, nodeid, list, ENTRIES_MAX) : -ENOMEM;
+	bool plus = p->agreed.host_flags & FUSE_DO_READDIRPLUS;
+	int n = list ? client_list(p->client, nodeid, plus, list, ENTRIES_MAX) : -ENOMEM;
 
 	for (int i = 0; i < n; i++) {
 		if (S_ISREG(list[i].attr.mode) && best->attr.size < FILE_ENOUGH)
@@ -74,8 +75,6 @@ static int search(const struct probe *p, struct client_entry *best)
 	unsigned int n = 0;
 	int r;
 
-	if (!(p->agreed.host_flags & FUSE_DO_READDIRPLUS))
-		return -ENOTSUP;
 	r = search_dir(p, FUSE_ROOT_ID, best, dirs, &n);
 	for (unsigned int i = 0; i < n; i++) {
 		/* one that may not be read is passed over */
@@ -227,9 +226,8 @@ int probe_window(struct probe *p)
 		r = measure_file(p, &file);
 	else if (!probe_stopped(p))
 		probe_line("window-memory", "not measured (%s)",
-			   r == -ENOTSUP ? "the host does not offer READDIRPLUS"
-			   : r < 0	 ? strerror(-r)
-					 : "no file of 64 KiB in the root or one level below");
+			   r < 0 ? strerror(-r)
+				 : "no file of 64 KiB in the root or one level below");
 	candidate_put(p, &file);
 	return probe_stopped(p);
 }

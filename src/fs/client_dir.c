@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The daemon's own requests to the host: opening files, reading directories.
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 
 #include "client_priv.h"
@@ -36,75 +38,113 @@ static bool is_dots(const char *name, uint32_t len)
 	return name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'));
 }
 
-/*
- * Take the entries out of @len bytes of a reply. *ret_off is where the next request goes on. What
- * has no room in @out is forgotten. Returns how many were stored, or -EIO when the reply is not
- * well-formed.
- */
-static int list_parse(struct client *c, const char *buf, size_t len, struct client_entry *out,
-		      unsigned int max, uint64_t *ret_off)
+/* A name of READDIR: ask for what READDIRPLUS would have told. Nothing when it is gone meanwhile. */
+static int list_lookup(struct client *c, uint64_t parent, const char *name, uint32_t len,
+		       struct client_entry *ret)
 {
-	unsigned int n = 0;
+	char text[NAME_MAX + 1];
+	struct fuse_entry_out out;
+	int r;
 
-	while (len >= FUSE_NAME_OFFSET_DIRENTPLUS) {
-		struct fuse_direntplus d;
+	if (len > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(text, name, len);
+	text[len] = '\0';
+	r = client_own_call(c, &(struct client_call){ .opcode = FUSE_LOOKUP,
+						      .nodeid = parent,
+						      .arg = text,
+						      .arg_len = len + 1,
+						      .out = &out,
+						      .out_len = sizeof(out) });
+	if (r < 0)
+		return r;
+	if (r < (int)sizeof(out) || !out.nodeid)
+		return -ENOENT;
+	*ret = (struct client_entry){ .nodeid = out.nodeid, .attr = out.attr };
+	return 0;
+}
+
+struct listing {
+	struct client *c;
+	uint64_t nodeid;
+	bool plus;
+	struct client_entry *out;
+	unsigned int n, max;
+	uint64_t off; /* where the next request goes on */
+};
+
+/* One entry of a reply, whose name is complete. */
+static void list_entry(struct listing *l, const struct fuse_direntplus *d, const char *name)
+{
+	uint32_t type = d->dirent.type;
+
+	/* The host counts no lookup of "." and "..". */
+	if (is_dots(name, d->dirent.namelen))
+		return;
+	if (l->plus) {
+		if (!d->entry_out.nodeid)
+			return;
+		if (l->n < l->max)
+			l->out[l->n++] = (struct client_entry){ .nodeid = d->entry_out.nodeid,
+								.attr = d->entry_out.attr };
+		else
+			(void)client_forget(l->c, d->entry_out.nodeid, 1);
+	} else if (l->n < l->max && (type == DT_REG || type == DT_DIR || type == DT_UNKNOWN)) {
+		if (list_lookup(l->c, l->nodeid, name, d->dirent.namelen, &l->out[l->n]) == 0)
+			l->n++;
+	}
+}
+
+/* Take the entries out of @len bytes of a reply. 0, or -EIO when it is not well-formed. */
+static int list_parse(struct listing *l, const char *buf, size_t len)
+{
+	size_t fixed = l->plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET;
+
+	while (len >= fixed) {
+		struct fuse_direntplus d = { 0 };
 		size_t size;
 
-		memcpy(&d, buf, FUSE_NAME_OFFSET_DIRENTPLUS);
-		if (!d.dirent.namelen || d.dirent.namelen > len - FUSE_NAME_OFFSET_DIRENTPLUS)
+		if (l->plus)
+			memcpy(&d, buf, fixed);
+		else
+			memcpy(&d.dirent, buf, fixed);
+		if (!d.dirent.namelen || d.dirent.namelen > len - fixed)
 			return -EIO;
-		size = align_up(FUSE_NAME_OFFSET_DIRENTPLUS + d.dirent.namelen, sizeof(uint64_t));
-		*ret_off = d.dirent.off;
-		/* The host counts no lookup of "." and "..", nor where it gives no node. */
-		if (d.entry_out.nodeid &&
-		    !is_dots(buf + FUSE_NAME_OFFSET_DIRENTPLUS, d.dirent.namelen)) {
-			if (n < max)
-				out[n++] = (struct client_entry){ .nodeid = d.entry_out.nodeid,
-								  .attr = d.entry_out.attr };
-			else
-				(void)client_forget(c, d.entry_out.nodeid, 1);
-		}
+		size = align_up(fixed + d.dirent.namelen, sizeof(uint64_t));
+		l->off = d.dirent.off;
+		list_entry(l, &d, buf + fixed);
 		if (size >= len)
 			break;
 		buf += size;
 		len -= size;
 	}
-	return (int)n;
+	return 0;
 }
 
-int client_list(struct client *c, uint64_t nodeid, struct client_entry *out, unsigned int max)
+int client_list(struct client *c, uint64_t nodeid, bool plus, struct client_entry *out,
+		unsigned int max)
 {
 	uint64_t buf[(CLIENT_OWN_CAP - sizeof(struct fuse_out_header)) / sizeof(uint64_t)];
+	struct listing l = { .c = c, .nodeid = nodeid, .plus = plus, .out = out, .max = max };
 	struct fuse_read_in in = { .size = sizeof(buf) };
-	unsigned int n = 0;
-	int r = open_any(c, FUSE_OPENDIR, nodeid, &in.fh), got;
+	int r = open_any(c, FUSE_OPENDIR, nodeid, &in.fh);
 
 	if (r < 0)
 		return r;
-	while (r == 0 && n < max) {
-		uint64_t off = in.offset;
-
-		got = client_own_call(c, &(struct client_call){ .opcode = FUSE_READDIRPLUS,
-								.nodeid = nodeid,
-								.arg = &in,
-								.arg_len = sizeof(in),
-								.out = buf,
-								.out_len = sizeof(buf) });
-		if (got <= 0) {
-			r = got;
+	do {
+		in.offset = l.off;
+		r = client_own_call(c, &(struct client_call){ .opcode = plus ? FUSE_READDIRPLUS
+									     : FUSE_READDIR,
+							      .nodeid = nodeid,
+							      .arg = &in,
+							      .arg_len = sizeof(in),
+							      .out = buf,
+							      .out_len = sizeof(buf) });
+		if (r <= 0)
 			break;
-		}
-		r = list_parse(c, (const char *)buf, (size_t)got, out + n, max - n, &in.offset);
-		if (r < 0)
-			break;
-		n += (unsigned int)r;
-		r = 0;
+		r = list_parse(&l, (const char *)buf, (size_t)r);
 		/* A host that comes back to where it was is not followed for ever. */
-		if (in.offset == off)
-			break;
-	}
+	} while (r == 0 && l.n < max && l.off != in.offset);
 	(void)client_release(c, nodeid, in.fh, true);
-	if (r < 0 && !n)
-		return r;
-	return (int)n;
+	return r < 0 && !l.n ? r : (int)l.n;
 }

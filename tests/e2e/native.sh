@@ -362,10 +362,10 @@ errors()
 	stop host
 }
 
-# probed [ARGUMENT...] - --probe ends well, says nothing but lines "name: value", and leaves nothing
+# probed - --probe ends well, says nothing but lines "name: value", and leaves nothing
 probed()
 {
-	timeout 60 "$fuse" --probe --vhost-user="$work/fs.sock" "$@" >"$work/out" 2>"$work/err" </dev/null
+	timeout 60 "$fuse" --probe --vhost-user="$work/fs.sock" >"$work/out" 2>"$work/err" </dev/null
 	cat "$work/out" "$work/err"
 	[ ! -s "$work/err" ]
 	fails grep -vE '^[a-z0-9_-]+: .' "$work/out"
@@ -495,6 +495,13 @@ probe()
 	check "probe: SIGINT while the host does nothing" probe_interrupted INT
 	check "probe: SIGTERM while the host does nothing" probe_interrupted TERM
 	check "probe: a host that is gone" probe_host_killed
+	stop host
+	# With cache=none it has no READDIRPLUS.
+	rm -rf "${share:?}"/*
+	check "probe, cache=none: host starts" start_host --cache=none --window=64M \
+		--num-request-queues=3 --tag='tag of it'
+	check "probe, cache=none: small files" probe_small
+	check "probe, cache=none: a file" probe_file $((300000 / 4096 * 4096))
 	stop host
 	check "probe: host without a window" start_host --window=0
 	check "probe: no window" probe_no_window
