@@ -15,7 +15,7 @@ enum dax_mode {
 
 struct options {
 	char *tag;	   /* NULL: the only device */
-	char *mountpoint;  /* absolute */
+	char *mountpoint;  /* absolute; NULL with probe */
 	char *vhost_user;  /* a socket, or NULL: VFIO */
 	char *pci;	   /* a PCI address, or NULL */
 	char *stats;	   /* a file for counters, or NULL */
@@ -24,6 +24,7 @@ struct options {
 	unsigned int max_write;	  /* bytes; OPTIONS_WRITE_MIN to OPTIONS_WRITE_MAX */
 	unsigned int queue_size;  /* a power of two, OPTIONS_QUEUE_MIN to OPTIONS_QUEUE_MAX */
 	int foreground;
+	int probe;
 	int debug;
 	int help;
 	int version;

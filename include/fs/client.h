@@ -106,6 +106,22 @@ int client_release(struct client *c, uint64_t nodeid, uint64_t fh, bool dir);
 int client_unlock(struct client *c, uint64_t nodeid, const struct fuse_lk_in *lk);
 int client_destroy_session(struct client *c);
 
+int client_open(struct client *c, uint64_t nodeid, uint64_t *ret_fh); /* for reading only */
+
+struct client_entry {
+	uint64_t nodeid;
+	struct fuse_attr attr;
+};
+
+/*
+ * client_list() - what a directory holds, at most @max entries, without "." and ".."; by READDIRPLUS (@plus, which
+ * the host must have granted), or by READDIR and LOOKUP, then only directories and regular files.
+ * Returns how many, or a negative errno when there is none. The host counts a lookup for each:
+ * client_forget() them.
+ */
+int client_list(struct client *c, uint64_t nodeid, bool plus, struct client_entry *out,
+		unsigned int max);
+
 /* client_abandon() - leave a slot to the client until its answer comes; a slot in its stead. */
 struct client_slot *client_abandon(struct client_slot *s);
 

@@ -15,7 +15,8 @@ struct fs_dev {
 	/* Constants after fs_dev_start(). */
 	struct virtio_transport *t;
 	struct dma_arena *arena;
-	uint64_t features;
+	uint64_t offered;  /* feature bits of the device */
+	uint64_t features; /* those of them that are used */
 	char tag[FS_DEV_TAG_MAX + 1];
 	struct virtq hiprio;	 /* VIRTIO 1.2, 5.11.2: FORGET and INTERRUPT */
 	struct virtq *request;	 /* num_request of them */

@@ -28,6 +28,14 @@ struct virtio_window {
 	uint64_t size; /* bytes, a multiple of 4 KiB */
 };
 
+/* For people: which device that is. */
+struct virtio_place {
+	char address[24];	 /* PCI address; "" without one */
+	int iommu_group;	 /* -1: none */
+	int window_bar;		 /* -1: the window is in no BAR */
+	uint64_t window_bar_off; /* bytes from the BAR's beginning */
+};
+
 /*
  * All functions return 0 or a negative errno unless said otherwise; -ENODEV and -ENOTCONN mean that
  * the device is gone. They are called by one thread at a time, but kick() and failed(), which any
@@ -74,6 +82,9 @@ struct virtio_transport_ops {
 
 	/* 0 while the peer is there; then the reason, for ever. */
 	int (*failed)(struct virtio_transport *t);
+
+	/* May be NULL: there is nothing to tell. */
+	void (*place)(struct virtio_transport *t, struct virtio_place *ret);
 
 	/* Reset the device if it still answers, unmap, give the device back (see lost), free @t. */
 	void (*close)(struct virtio_transport *t);

@@ -108,6 +108,12 @@ int virtq_submit(struct virtq *q, struct virtq_req *req, const struct dma_seg *o
  */
 int virtq_wait(struct virtq *q, struct virtq_req *req, uint32_t *ret_len);
 
+/*
+ * virtq_set_spin() - how long the next virtq_wait() looks at the used ring before it sleeps, in ns, 0
+ * to 3 s; for measurements. Later ones adapt it again.
+ */
+void virtq_set_spin(struct virtq *q, uint32_t ns);
+
 /* virtq_done() - is a submitted request done? Looks at the used ring, and does not wait. */
 bool virtq_done(struct virtq *q, struct virtq_req *req);
 

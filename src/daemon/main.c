@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "daemon/options.h"
+#include "daemon/probe.h"
 
 /* The parent's part: wait for the child's byte, or its end. */
 static int wait_ready(int fd, pid_t child)
@@ -70,6 +71,8 @@ int main(int argc, char **argv)
 	} else if (o.version) {
 		(void)printf("vfsdaxfuse %s (libfuse %s)\n", VFSDAX_VERSION, fuse_pkgversion());
 		status = EXIT_OK;
+	} else if (o.probe) {
+		status = probe_run(&o);
 	} else {
 		status = o.foreground ? daemon_run(&o, &args, -1) : run_daemon(&o, &args);
 	}

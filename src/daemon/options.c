@@ -32,6 +32,7 @@ static const struct fuse_opt option_list[] = {
 	OPT("--help", help, 1),
 	OPT("-V", version, 1),
 	OPT("--version", version, 1),
+	OPT("--probe", probe, 1),
 	OPT("--vhost-user=%s", vhost_user, 0),
 	OPT("--pci=%s", pci, 0),
 	OPT("stats=%s", stats, 0),
@@ -46,6 +47,7 @@ static const struct fuse_opt option_list[] = {
 const char *options_usage(void)
 {
 	return "usage: vfsdaxfuse [options] [TAG] MOUNTPOINT\n"
+	       "       vfsdaxfuse --probe [options] [TAG]\n"
 	       "\n"
 	       "Mounts the directory that a virtio-fs device shares, with file data through the\n"
 	       "device's DAX window. TAG names the device; without it there must be only one.\n"
@@ -54,6 +56,7 @@ const char *options_usage(void)
 	       "    -d, --debug             say what happens; implies -f\n"
 	       "    -h, --help              print this help\n"
 	       "    -V, --version           print the version\n"
+	       "    --probe                 mount nothing; print the device, its window and its speed\n"
 	       "    --pci=ADDRESS           the PCI address of the device\n"
 	       "    --vhost-user=SOCKET     use a vhost-user back end on this machine, no VM\n"
 	       "    -o OPTION[,OPTION...]   mount options:\n"
@@ -110,6 +113,23 @@ static int option_proc(void *data, const char *arg, int key, struct fuse_args *o
 	}
 }
 
+/* What belongs to a mount has no meaning, and the only word is a tag. */
+static int options_probe(const struct fuse_args *args, struct options *o)
+{
+	if (o->tag) {
+		log_err("too many arguments: %s", o->mountpoint);
+		return -1;
+	}
+	o->tag = o->mountpoint;
+	o->mountpoint = NULL;
+	if (args->argc > 1 || o->dax != DAX_DEFAULT || o->stats ||
+	    o->max_threads != OPTIONS_THREADS_DEFAULT) {
+		log_err("--probe mounts nothing and takes no mount options");
+		return -1;
+	}
+	return 0;
+}
+
 int options_parse(struct fuse_args *args, struct options *ret)
 {
 	char *absolute;
@@ -123,7 +143,9 @@ int options_parse(struct fuse_args *args, struct options *ret)
 		return 0;
 	if (ret->debug)
 		ret->foreground = 1;
-	if (!ret->mountpoint) {
+	if (ret->probe && options_probe(args, ret) < 0)
+		return -EINVAL;
+	if (!ret->probe && !ret->mountpoint) {
 		log_err("no mountpoint; see vfsdaxfuse --help");
 		return -EINVAL;
 	}
@@ -146,6 +168,8 @@ int options_parse(struct fuse_args *args, struct options *ret)
 		log_err("--vhost-user and --pci exclude each other");
 		return -EINVAL;
 	}
+	if (ret->probe)
+		return 0;
 	absolute = realpath(ret->mountpoint, NULL);
 	if (!absolute) {
 		log_err("mountpoint %s: %m", ret->mountpoint);

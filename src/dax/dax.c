@@ -7,7 +7,6 @@
 
 #include "base/cleanup.h"
 #include "base/counter.h"
-#include "base/guard.h"
 #include "base/time.h"
 #include "base/waiting.h"
 #include "dax_priv.h"
@@ -294,7 +293,8 @@ static ssize_t copy_hit(struct dax_inode *di, struct foff off, char *buf, size_t
 	if (e && (e->writable || !write)) {
 		here = MIN(len, e->from.v + e->len - off.v);
 		win = di->dax->addr + e->at.v + (off.v - e->from.v);
-		r = write ? guard_copy(win, buf, here) : guard_copy(buf, win, here);
+		r = write ? copy_window(&di->dax->copy, COPY_TO_WINDOW, win, buf, here) :
+			    copy_window(&di->dax->copy, COPY_FROM_WINDOW, buf, win, here);
 		if (r == 0)
 			r = (ssize_t)here;
 		/* relaxed, and not one operation: a hint that may lose some */

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "dax/buddy.h"
+#include "dax/copy.h"
 #include "dax/dax.h"
 #include "index.h"
 
@@ -118,6 +119,7 @@ struct dax {
 	const struct dax_remote_ops *remote;
 	void *remote_ctx;
 	uint64_t (*clock_ns)(void);
+	struct copy_choice copy;
 
 	struct inode_share share[INODE_SHARES];
 

@@ -7,20 +7,7 @@
 
 #include "client_priv.h"
 
-struct own_call {
-	uint32_t opcode;
-	uint64_t nodeid;
-	const void *arg;   /* the fixed part */
-	size_t arg_len;
-	const void *array; /* what follows it */
-	size_t array_len;
-	void *out;	   /* receives at most out_len bytes of payload */
-	size_t out_len;
-	bool no_reply;
-};
-
-/* Returns the payload's length or a negative errno, the host's or the device's. */
-static int own_call(struct client *c, const struct own_call *call)
+int client_own_call(struct client *c, const struct client_call *call)
 {
 	struct client_slot *s = client_pool_get(c);
 	struct fuse_in_header *h = (struct fuse_in_header *)(void *)s->req;
@@ -59,11 +46,11 @@ static int own_call(struct client *c, const struct own_call *call)
 int client_init(struct client *c, const struct fuse_init_in *in, struct fuse_init_out *out,
 		size_t *ret_len)
 {
-	int r = own_call(c, &(struct own_call){ .opcode = FUSE_INIT,
-						.arg = in,
-						.arg_len = sizeof(*in),
-						.out = out,
-						.out_len = sizeof(*out) });
+	int r = client_own_call(c, &(struct client_call){ .opcode = FUSE_INIT,
+							  .arg = in,
+							  .arg_len = sizeof(*in),
+							  .out = out,
+							  .out_len = sizeof(*out) });
 
 	if (r < 0)
 		return r;
@@ -75,12 +62,12 @@ int client_getattr(struct client *c, uint64_t nodeid, struct fuse_attr *ret)
 {
 	struct fuse_getattr_in in = { 0 };
 	struct fuse_attr_out out;
-	int r = own_call(c, &(struct own_call){ .opcode = FUSE_GETATTR,
-						.nodeid = nodeid,
-						.arg = &in,
-						.arg_len = sizeof(in),
-						.out = &out,
-						.out_len = sizeof(out) });
+	int r = client_own_call(c, &(struct client_call){ .opcode = FUSE_GETATTR,
+							  .nodeid = nodeid,
+							  .arg = &in,
+							  .arg_len = sizeof(in),
+							  .out = &out,
+							  .out_len = sizeof(out) });
 
 	if (r < 0)
 		return r;
@@ -94,12 +81,12 @@ int client_touch(struct client *c, uint64_t nodeid)
 {
 	struct fuse_setattr_in in = { .valid = FATTR_MTIME | FATTR_MTIME_NOW };
 	struct fuse_attr_out out;
-	int r = own_call(c, &(struct own_call){ .opcode = FUSE_SETATTR,
-						.nodeid = nodeid,
-						.arg = &in,
-						.arg_len = sizeof(in),
-						.out = &out,
-						.out_len = sizeof(out) });
+	int r = client_own_call(c, &(struct client_call){ .opcode = FUSE_SETATTR,
+							  .nodeid = nodeid,
+							  .arg = &in,
+							  .arg_len = sizeof(in),
+							  .out = &out,
+							  .out_len = sizeof(out) });
 
 	return MIN(r, 0);
 }
@@ -108,20 +95,21 @@ int client_forget(struct client *c, uint64_t nodeid, uint64_t nlookup)
 {
 	struct fuse_forget_in in = { .nlookup = nlookup };
 
-	return own_call(c, &(struct own_call){ .opcode = FUSE_FORGET,
-					       .nodeid = nodeid,
-					       .arg = &in,
-					       .arg_len = sizeof(in),
-					       .no_reply = true });
+	return client_own_call(c, &(struct client_call){ .opcode = FUSE_FORGET,
+							 .nodeid = nodeid,
+							 .arg = &in,
+							 .arg_len = sizeof(in),
+							 .no_reply = true });
 }
 
 int client_release(struct client *c, uint64_t nodeid, uint64_t fh, bool dir)
 {
 	struct fuse_release_in in = { .fh = fh };
-	int r = own_call(c, &(struct own_call){ .opcode = dir ? FUSE_RELEASEDIR : FUSE_RELEASE,
-						.nodeid = nodeid,
-						.arg = &in,
-						.arg_len = sizeof(in) });
+	int r = client_own_call(c, &(struct client_call){ .opcode = dir ? FUSE_RELEASEDIR
+									: FUSE_RELEASE,
+							  .nodeid = nodeid,
+							  .arg = &in,
+							  .arg_len = sizeof(in) });
 
 	return MIN(r, 0);
 }
@@ -132,16 +120,16 @@ int client_unlock(struct client *c, uint64_t nodeid, const struct fuse_lk_in *lk
 	int r;
 
 	in.lk.type = F_UNLCK;
-	r = own_call(c, &(struct own_call){ .opcode = FUSE_SETLK,
-					    .nodeid = nodeid,
-					    .arg = &in,
-					    .arg_len = sizeof(in) });
+	r = client_own_call(c, &(struct client_call){ .opcode = FUSE_SETLK,
+						      .nodeid = nodeid,
+						      .arg = &in,
+						      .arg_len = sizeof(in) });
 	return MIN(r, 0);
 }
 
 int client_destroy_session(struct client *c)
 {
-	int r = own_call(c, &(struct own_call){ .opcode = FUSE_DESTROY });
+	int r = client_own_call(c, &(struct client_call){ .opcode = FUSE_DESTROY });
 
 	return MIN(r, 0);
 }
@@ -157,14 +145,14 @@ static int client_dax_setup(void *ctx, uint64_t nodeid, struct foff from, uint64
 		.fh = UINT64_MAX,
 		.foffset = from.v,
 		.len = len,
-		.flags = FUSE_SETUPMAPPING_FLAG_READ |
-			 (writable ? FUSE_SETUPMAPPING_FLAG_WRITE : 0),
+		.flags =
+			FUSE_SETUPMAPPING_FLAG_READ | (writable ? FUSE_SETUPMAPPING_FLAG_WRITE : 0),
 		.moffset = to.v,
 	};
-	int r = own_call(ctx, &(struct own_call){ .opcode = FUSE_SETUPMAPPING,
-						  .nodeid = nodeid,
-						  .arg = &in,
-						  .arg_len = sizeof(in) });
+	int r = client_own_call(ctx, &(struct client_call){ .opcode = FUSE_SETUPMAPPING,
+							    .nodeid = nodeid,
+							    .arg = &in,
+							    .arg_len = sizeof(in) });
 
 	return MIN(r, 0);
 }
@@ -187,12 +175,13 @@ static int client_dax_remove(void *ctx, const struct dax_range *ranges, unsigned
 		for (unsigned int i = 0; i < in.count; i++)
 			ones[i] = (struct fuse_removemapping_one){ .moffset = ranges[i].at.v,
 								   .len = ranges[i].len };
-		r = own_call(ctx, &(struct own_call){ .opcode = FUSE_REMOVEMAPPING,
-						      .nodeid = FUSE_ROOT_ID,
-						      .arg = &in,
-						      .arg_len = sizeof(in),
-						      .array = ones,
-						      .array_len = in.count * sizeof(ones[0]) });
+		r = client_own_call(
+			ctx, &(struct client_call){ .opcode = FUSE_REMOVEMAPPING,
+						    .nodeid = FUSE_ROOT_ID,
+						    .arg = &in,
+						    .arg_len = sizeof(in),
+						    .array = ones,
+						    .array_len = in.count * sizeof(ones[0]) });
 		if (r < 0 && result == 0)
 			result = r;
 		ranges += in.count;

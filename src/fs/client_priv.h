@@ -13,6 +13,22 @@
 struct client_slot *client_pool_get(struct client *c);
 void client_pool_put(struct client *c, struct client_slot *s);
 
+/* One of our own requests. */
+struct client_call {
+	uint32_t opcode;
+	uint64_t nodeid;
+	const void *arg; /* the fixed part */
+	size_t arg_len;
+	const void *array; /* what follows it */
+	size_t array_len;
+	void *out; /* receives at most out_len bytes of payload */
+	size_t out_len;
+	bool no_reply;
+};
+
+/* client_own_call() - the payload's length or a negative errno, the host's or the device's. */
+int client_own_call(struct client *c, const struct client_call *call);
+
 /* Is it a reply to that request? Its length, or -EIO. */
 int client_check_reply(const struct client_slot *slot, const struct fuse_in_header *in,
 		       uint32_t used);

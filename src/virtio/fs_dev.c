@@ -129,6 +129,7 @@ static int fs_dev_negotiate(struct fs_dev *d, char *why, size_t why_size)
 		(void)snprintf(why, why_size, "the device is not a modern one (VIRTIO_F_VERSION_1)");
 		return -ENOTSUP;
 	}
+	d->offered = offered;
 	d->features = offered & fs_dev_features;
 	status |= VIRTIO_CONFIG_S_FEATURES_OK;
 	r = ops->set_features(d->t, d->features);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -295,6 +296,17 @@ static int failed(struct virtio_transport *t)
 	return judge_status(p, read_status(p));
 }
 
+static void place(struct virtio_transport *t, struct virtio_place *ret)
+{
+	const struct virtio_pci *p = to_pci(t);
+	unsigned int group;
+
+	(void)snprintf(ret->address, sizeof(ret->address), "%s", p->vfio->addr.text);
+	ret->iommu_group = pci_iommu_group(&p->vfio->addr, &group) == 0 ? (int)group : -1;
+	ret->window_bar = p->caps.shm.len ? p->caps.shm.bar : -1;
+	ret->window_bar_off = p->caps.shm.off;
+}
+
 const struct virtio_transport_ops virtio_pci_ops = {
 	.name = "vfio-pci",
 	.dma_kind = DMA_PRIVATE,
@@ -312,5 +324,6 @@ const struct virtio_transport_ops virtio_pci_ops = {
 	.irq_fd = irq_fd,
 	.kick = kick,
 	.failed = failed,
+	.place = place,
 	.close = virtio_pci_free,
 };

@@ -382,6 +382,11 @@ static bool virtq_spin(struct virtq *q, struct virtq_req *req)
 	return done;
 }
 
+void virtq_set_spin(struct virtq *q, uint32_t ns)
+{
+	atomic_store_explicit(&q->spin_ns, ns, memory_order_relaxed);
+}
+
 bool virtq_done(struct virtq *q, struct virtq_req *req)
 {
 	virtq_reap(q);

@@ -15,11 +15,13 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/hosts.sh"
 # shellcheck source=tests/e2e/memory.sh
 . "$here/memory.sh"
+# shellcheck source=tests/e2e/probe.sh
+. "$here/probe.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
 Configurations: none auto always never small few queues nowindow inode refuse quirks memory ends
-errors (default: all these); random (operations of several processes, VFSDAXFUSE_RANDOM_SECONDS
-long)."
+errors probe (default: all these); random (operations of several processes,
+VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The daemon's own books agree; it writes them at its end.
 removed_what_was_mapped()
@@ -419,7 +421,7 @@ run_configuration()
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
 	memory) with_mount memory "--cache=always --window=4G" "" cross_memory ;;
-	inode | refuse | quirks | ends | errors) "$1" ;;
+	inode | refuse | quirks | ends | errors | probe) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac
@@ -440,7 +442,7 @@ mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
 [ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks memory \
-	ends errors
+	ends errors probe
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"

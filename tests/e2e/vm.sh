@@ -124,6 +124,74 @@ given_back()
 	guest umount /mnt/kernel
 }
 
+# probe_value NAME - of a line of $work/probe
+probe_value()
+{
+	[ "$(grep -c "^$1: " "$work/probe")" = 1 ]
+	sed -n "s/^$1: //p" "$work/probe"
+}
+
+# The device, its window and its speed, without a mount; then its driver has it again.
+probed()
+{
+	"$host_fstest" --make "$share/probed" 2M 9
+	guest timeout 120 vfsdaxfuse --probe "$@" >"$work/probe" 2>"$work/err"
+	cat "$work/probe" "$work/err"
+	[ ! -s "$work/err" ]
+	fails grep -vE '^[a-z0-9_-]+: .' "$work/probe"
+	[ "$(probe_value transport)" = vfio-pci ]
+	[ "$(probe_value pci-address)" = "$device" ]
+	probe_value iommu-group | grep -qE '^[0-9]+$'
+	[ "$(probe_value tag)" = vfsdax ]
+	probe_value window | grep -qE '^[1-9][0-9]* bytes$'
+	[ "$(probe_value window-shmid)" = 0 ]
+	probe_value window-bar | grep -qE '^4 at [0-9]+$'
+	[ "$(probe_value kernel)" = "$(guest uname -r) x86_64" ]
+	[ "$(probe_value window-test-bytes)" = 1048576 ]
+	probe_value round-trip-polling | grep -qE '^[0-9.]+ us$|^not measured'
+	probe_value round-trip-interrupt | grep -qE '^[0-9.]+ us$'
+	probe_value copy-from-window-memcpy | grep -qE '^[1-9][0-9]* MiB/s$'
+	grep -q "^copy-from-window-$(probe_value copy-routine-read): " "$work/probe"
+	# QEMU lets the guest see its memory through the caches, whatever VFIO asks for.
+	[ "$(probe_value window-memory)" = 'write-back like' ]
+	probe_left_nothing
+	rm "$share/probed"
+}
+
+probe_left_nothing()
+{
+	[ "$(driver)" = virtio-pci ]
+	[ "$(host_stat live_mappings)" = 0 ]
+	[ "$(host_stat nodes)" -le 1 ]
+	[ "$(host_stat handles)" = 0 ]
+	guest mkdir -p /mnt/kernel
+	guest mount -t virtiofs vfsdax /mnt/kernel
+	guest ls /mnt/kernel
+	guest umount /mnt/kernel
+}
+
+# Whenever a signal comes, the device is given back. (How far it got is printed, and differs.)
+probe_interrupted()
+{
+	"$host_fstest" --make "$share/probed" 2M 9
+	script 'for wait in 0.2 0.5 0.8; do
+			vfsdaxfuse --probe >/run/probe 2>/run/probe.err & pid=$!
+			for i in $(seq 400); do
+				grep -q ^host-fuse-version /run/probe && break
+				kill -0 $pid 2>/dev/null || break
+				sleep 0.01
+			done
+			sleep "$wait"
+			kill -TERM $pid || echo "ended before"
+			status=0
+			wait $pid || status=$?
+			tail -n 1 /run/probe; cat /run/probe.err; echo "status $status"
+			[ $status = 32 ] || [ $status = 0 ]
+		done'
+	probe_left_nothing
+	rm "$share/probed"
+}
+
 # No request waits for ever on a dead host, and the daemon can be ended. (QEMU does not tell the guest
 # that the host's daemon is gone; the daemon finds out by itself.)
 host_killed()
@@ -148,6 +216,10 @@ main_device()
 	check "no such tag" refused 32 'nonesuch' nonesuch "$mnt"
 	check "no such device" refused 32 '0000:00:1e.7' --pci=0000:00:1e.7 "$mnt"
 	check "not a virtio-fs device" refused 32 '0000:00:00.0' --pci=0000:00:00.0 "$mnt"
+	check "probe" probed
+	check "probe by tag" probed vfsdax
+	check "probe by address" probed --pci="$device"
+	check "probe interrupted" probe_interrupted
 	check "taken over and mounted" taken_over
 	check "second mount" busy
 	check "mounted with dax=always" by_window
@@ -283,6 +355,7 @@ no_iommu()
 {
 	check "no IOMMU: host starts" start_host
 	check "no IOMMU: boot" boot --iommu none --socket "$work/fs.sock"
+	check "no IOMMU: probe" refused 32 'IOMMU' --probe
 	check "no IOMMU: message" refused 32 'IOMMU' "$mnt"
 	check "no IOMMU: the kernel still has it" given_back_anew
 	vm stop

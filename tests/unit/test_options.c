@@ -14,7 +14,7 @@
 static const char *const shown[] = {
 	"-f",	     "--foreground", "-d",	   "--debug",	    "-h", "--help",
 	"-V",	     "--version",    "--pci=",	   "--vhost-user=", "-o", "dax=always",
-	"dax=never", "max_threads=", "max_write=", "stats=",	    "queue_size=",
+	"dax=never", "max_threads=", "max_write=", "stats=",	    "queue_size=", "--probe",
 };
 
 /* Parse a command line given as one string; *rest receives what is left for libfuse. */
@@ -94,6 +94,33 @@ static void mountpoint_becomes_absolute(void **state)
 	good("./../tmp/.", &o);
 	assert_string_equal(o.mountpoint, "/tmp");
 	options_free(&o);
+}
+
+static void probe_needs_no_mountpoint(void **state)
+{
+	struct options o;
+
+	good("--probe", &o);
+	assert_true(o.probe);
+	assert_null(o.tag);
+	assert_null(o.mountpoint);
+	options_free(&o);
+	/* the only word is a tag, though there is a directory of that name */
+	good("--probe /tmp", &o);
+	assert_string_equal(o.tag, "/tmp");
+	assert_null(o.mountpoint);
+	options_free(&o);
+	good("-d --probe --pci=0000:00:04.0", &o);
+	assert_string_equal(o.pci, "0000:00:04.0");
+	options_free(&o);
+	wrong("--probe tag /tmp");
+	wrong("--probe a b c");
+	wrong("--probe -o ro");
+	wrong("--probe -o dax=never");
+	wrong("--probe -o stats=/run/s");
+	wrong("--probe -o max_threads=3");
+	wrong("--probe --nonesuch");
+	wrong("--probe --pci=0000:00:04.0 --vhost-user=/run/s");
 }
 
 static void all_options(void **state)
@@ -245,6 +272,7 @@ int main(void)
 		cmocka_unit_test(mountpoint_alone),
 		cmocka_unit_test(tag_and_mountpoint),
 		cmocka_unit_test(mountpoint_becomes_absolute),
+		cmocka_unit_test(probe_needs_no_mountpoint),
 		cmocka_unit_test(all_options),
 		cmocka_unit_test(help_and_version_need_no_mountpoint),
 		cmocka_unit_test(the_rest_is_libfuses),
