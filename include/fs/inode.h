@@ -33,10 +33,12 @@ struct inode {
 	pthread_mutex_t lock;
 	uint64_t size; /* bytes; meaningless unless size_known */
 	bool size_known;
-	bool size_wanted; /* ask for the size before the next access */
-	uint64_t epoch;	  /* of the last change of size that we made ourselves */
-	bool touched;	  /* written through the window since the host's mtime was last set */
-	bool privs_gone;  /* the host has dropped setuid, setgid and capabilities by a write */
+	bool size_wanted;  /* ask for the size before the next access */
+	uint64_t epoch;	   /* of the last change of size that we made ourselves */
+	bool touched;	   /* written through the window since the host's mtime was last set */
+	bool atime_due;	   /* a time of the file moved since the host last saw a read */
+	uint64_t atime_ns; /* time_now_ns() of that read */
+	bool privs_gone;   /* the host has dropped setuid, setgid and capabilities by a write */
 
 	/* Of the shard's lock: */
 	unsigned int refs;

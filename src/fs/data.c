@@ -4,15 +4,19 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/counter.h"
 #include "base/time.h"
 #include "relay_priv.h"
+
+#define ATIME_NS (10 * NSEC_PER_MS)
 
 /* What is known of a file when an access to it begins. */
 struct known {
 	bool size;	 /* the size is known */
 	uint64_t limit;	 /* whole pages inside the file, in bytes */
 	bool privs_gone; /* a write need not drop privileges any more */
+	bool atime_due;	 /* a read must be seen by the host */
 };
 
 static struct known inode_known(struct inode *i)
@@ -22,7 +26,8 @@ static struct known inode_known(struct inode *i)
 	(void)pthread_mutex_lock(&i->lock);
 	k = (struct known){ .size = i->size_known,
 			    .limit = i->size_known ? align_down(i->size, PAGE_4K) : 0,
-			    .privs_gone = i->privs_gone };
+			    .privs_gone = i->privs_gone,
+			    .atime_due = i->atime_due && time_now_ns() - i->atime_ns >= ATIME_NS };
 	(void)pthread_mutex_unlock(&i->lock);
 	return k;
 }
@@ -64,6 +69,11 @@ static void learn_from_read(struct inode *i, const struct fuse_read_in *in, size
 	}
 }
 
+/*
+ * A read moves atime when that is not younger than mtime or ctime (relatime). The host does it by
+ * its own rules, if it sees the first read after such a time moved; of more there is no need. Where
+ * reads and writes alternate it sees one in ATIME_NS.
+ */
 static bool read_from_window(struct relay_req *q, struct inode *i, const struct fuse_read_in *in)
 {
 	struct known k;
@@ -72,12 +82,20 @@ static bool read_from_window(struct relay_req *q, struct inode *i, const struct 
 	renew_size(q->r, i);
 	(void)pthread_rwlock_rdlock(&i->io);
 	k = inode_known(i);
-	if (i->use_dax && in->size && range_ok(in->offset, in->size, k.limit) && in->size <= q->r->wish.max_write)
+	if (i->use_dax && in->size && !k.atime_due && range_ok(in->offset, in->size, k.limit) &&
+	    in->size <= q->r->wish.max_write)
 		r = dax_read(i->dax, FOFF(in->offset), relay_payload(q), in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r == 0)
 		relay_answer(q, 0, in->size);
 	return r == 0;
+}
+
+static void atime_settled(struct inode *i)
+{
+	scoped_lock(&i->lock);
+	i->atime_due = false;
+	i->atime_ns = time_now_ns();
 }
 
 void relay_read(struct relay_req *q)
@@ -91,6 +109,8 @@ void relay_read(struct relay_req *q)
 	if (!i || !read_from_window(q, i, in)) {
 		asked = inode_epoch();
 		begin = time_now_ns();
+		if (i)
+			atime_settled(i);
 		r = relay_exchange(q, &rep);
 		if (i && r == 0)
 			dax_missed(q->r->dax, time_now_ns() - begin);
@@ -125,6 +145,7 @@ static bool write_to_window(struct relay_req *q, struct inode *i, const struct f
 
 	(void)pthread_mutex_lock(&i->lock);
 	i->touched = true;
+	i->atime_due = true;
 	(void)pthread_mutex_unlock(&i->lock);
 	*(struct fuse_write_out *)relay_payload(q) = (struct fuse_write_out){ .size = in->size };
 	relay_answer(q, 0, sizeof(struct fuse_write_out));
@@ -149,6 +170,7 @@ static void written_by_host(struct relay_req *q, struct inode *i, const struct f
 	inode_size_grown(i, end);
 	(void)pthread_mutex_lock(&i->lock);
 	i->privs_gone = true;
+	i->atime_due = true;
 	if (!i->size_known)
 		i->size_wanted = true;
 	(void)pthread_mutex_unlock(&i->lock);
