@@ -2,7 +2,9 @@
 // The daemon's own requests to the host.
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client_priv.h"
 
@@ -124,6 +126,44 @@ int client_destroy_session(struct client *c)
 	return MIN(r, 0);
 }
 
+/*
+ * Is there a hole in the file between @from and @end? 1, 0, or a negative errno. A host that cannot
+ * tell gives -ENOSYS.
+ */
+static int client_has_hole(struct client *c, uint64_t nodeid, uint64_t from, uint64_t end)
+{
+	struct fuse_open_in open = { .flags = O_RDONLY };
+	struct fuse_lseek_in seek = { .offset = from, .whence = SEEK_HOLE };
+	struct fuse_release_in release = { .flags = O_RDONLY };
+	struct fuse_lseek_out found;
+	struct fuse_open_out out;
+	int r = own_call(c, &(struct own_call){ .opcode = FUSE_OPEN,
+						.nodeid = nodeid,
+						.arg = &open,
+						.arg_len = sizeof(open),
+						.out = &out,
+						.out_len = sizeof(out) });
+
+	if (r < 0)
+		return r;
+	if (r < (int)sizeof(out))
+		return -EIO;
+	seek.fh = release.fh = out.fh;
+	r = own_call(c, &(struct own_call){ .opcode = FUSE_LSEEK,
+					    .nodeid = nodeid,
+					    .arg = &seek,
+					    .arg_len = sizeof(seek),
+					    .out = &found,
+					    .out_len = sizeof(found) });
+	(void)own_call(c, &(struct own_call){ .opcode = FUSE_RELEASE,
+					      .nodeid = nodeid,
+					      .arg = &release,
+					      .arg_len = sizeof(release) });
+	if (r < 0)
+		return r;
+	return r < (int)sizeof(found) ? -EIO : found.offset < end;
+}
+
 static int client_dax_setup(void *ctx, uint64_t nodeid, struct foff from, uint64_t len,
 			    struct woff to, bool writable)
 {
@@ -139,7 +179,19 @@ static int client_dax_setup(void *ctx, uint64_t nodeid, struct foff from, uint64
 			 (writable ? FUSE_SETUPMAPPING_FLAG_WRITE : 0),
 		.moffset = to.v,
 	};
-	int r = own_call(ctx, &(struct own_call){ .opcode = FUSE_SETUPMAPPING,
+	int r;
+
+	/*
+	 * A hole has no room on the host yet. If there is none when it is touched (on a tmpfs by a
+	 * read, too), that is a SIGBUS in the monitor, which ends the virtual machine; as a request
+	 * it is ENOSPC.
+	 */
+	r = client_has_hole(ctx, nodeid, from.v, from.v + len);
+	if (r > 0)
+		return -ENODATA;
+	if (r < 0 && r != -ENOSYS)
+		return r;
+	r = own_call(ctx, &(struct own_call){ .opcode = FUSE_SETUPMAPPING,
 						  .nodeid = nodeid,
 						  .arg = &in,
 						  .arg_len = sizeof(in) });
