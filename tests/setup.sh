@@ -9,7 +9,7 @@
 # tree are the business of tests/vm/prepare.
 build_packages=(gcc libc6-dev linux-libc-dev meson ninja-build pkgconf libfuse3-dev libcmocka-dev
 	scdoc)
-check_packages=(fuse3 procps python3 cppcheck clang-format shellcheck)
+check_packages=(fuse3 procps python3 e2fsprogs cppcheck clang-format shellcheck)
 
 # Where the builds go, outside of the repository.
 native_build=$lab_cache/native
