@@ -41,7 +41,8 @@ struct dax_range {
 struct dax_remote_ops {
 	/*
 	 * Map @len bytes (a multiple of 4 KiB) of the file from @from (aligned to the block size) to
-	 * @to. 0, or a negative errno: then nothing is mapped there.
+	 * @to. 0, or a negative errno: then nothing is mapped there. -ENODATA: a part of it is a hole
+	 * that must not be mapped for writing.
 	 */
 	int (*setup)(void *ctx, uint64_t nodeid, struct foff from, uint64_t len, struct woff to,
 		     bool writable);

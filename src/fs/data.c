@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/counter.h"
 #include "base/time.h"
 #include "base/waiting.h"
@@ -17,12 +18,14 @@
  * host's word on where the file ends; so soon afterwards it is repeated without asking, once.
  */
 #define END_TRUST_NS (2 * NSEC_PER_MS)
+#define ATIME_NS (10 * NSEC_PER_MS)
 
 /* What is known of a file when an access to it begins. */
 struct known {
 	bool size;	 /* the size is known */
 	uint64_t limit;	 /* whole pages inside the file, in bytes */
 	enum privs privs;
+	bool atime_due;	 /* a read must be seen by the host */
 };
 
 static struct known inode_known(struct inode *i)
@@ -32,7 +35,8 @@ static struct known inode_known(struct inode *i)
 	(void)pthread_mutex_lock(&i->lock);
 	k = (struct known){ .size = i->size_known,
 			    .limit = i->size_known ? align_down(i->size, PAGE_4K) : 0,
-			    .privs = i->privs };
+			    .privs = i->privs,
+			    .atime_due = i->atime_due && time_now_ns() - i->atime_ns >= ATIME_NS };
 	(void)pthread_mutex_unlock(&i->lock);
 	return k;
 }
@@ -129,6 +133,11 @@ static int trip_by_host(struct relay_req *q, const struct inode *i, struct trip 
 	return r;
 }
 
+/*
+ * A read moves atime when that is not younger than mtime or ctime (relatime). The host does it by
+ * its own rules, if it sees the first read after such a time moved; of more there is no need. Where
+ * reads and writes alternate it sees one in ATIME_NS.
+ */
 static bool read_from_window(struct relay_req *q, struct inode *i, const struct fuse_read_in *in,
 			     struct trip *t)
 {
@@ -138,7 +147,7 @@ static bool read_from_window(struct relay_req *q, struct inode *i, const struct 
 	renew_size(q->r, i);
 	inode_io_lock(i, false);
 	k = inode_known(i);
-	if (trip_by_window(q, i, t, in->offset, k.limit))
+	if (!k.atime_due && trip_by_window(q, i, t, in->offset, k.limit))
 		r = dax_read(i->dax, FOFF(in->offset), relay_payload(q), in->size, k.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
@@ -146,6 +155,13 @@ static bool read_from_window(struct relay_req *q, struct inode *i, const struct 
 	trip_ended(q, t, COST_WINDOW);
 	relay_answer(q, 0, in->size);
 	return true;
+}
+
+static void atime_settled(struct inode *i)
+{
+	scoped_lock(&i->lock);
+	i->atime_due = false;
+	i->atime_ns = time_now_ns();
 }
 
 void relay_read(struct relay_req *q)
@@ -166,6 +182,8 @@ void relay_read(struct relay_req *q)
 		waiting_begin();
 	if (!i || !read_from_window(q, i, in, &t)) {
 		asked = inode_epoch();
+		if (i)
+			atime_settled(i);
 		r = trip_by_host(q, i, &t, &rep);
 		relay_finish(q, r);
 		if (r == 0 && !rep.error) {
@@ -206,6 +224,7 @@ static bool write_to_window(struct relay_req *q, struct inode *i, const struct f
 
 	(void)pthread_mutex_lock(&i->lock);
 	i->touched = true;
+	i->atime_due = true;
 	(void)pthread_mutex_unlock(&i->lock);
 	*(struct fuse_write_out *)relay_payload(q) = (struct fuse_write_out){ .size = in->size };
 	relay_answer(q, 0, sizeof(struct fuse_write_out));
@@ -230,6 +249,7 @@ static void written_by_host(struct relay_req *q, struct inode *i, const struct f
 	inode_size_grown(i, end);
 	(void)pthread_mutex_lock(&i->lock);
 	i->privs = MAX(i->privs, privs_after(in));
+	i->atime_due = true;
 	if (!i->size_known)
 		i->size_wanted = true;
 	(void)pthread_mutex_unlock(&i->lock);

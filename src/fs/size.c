@@ -167,6 +167,8 @@ void relay_setattr(struct relay_req *q)
 		i->touched = false;
 	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
 		i->privs = PRIVS_ANY;
+	/* Whatever it sets, ctime moves. */
+	i->atime_due = true;
 	(void)pthread_mutex_unlock(&i->lock);
 	if (in->valid & FATTR_SIZE) {
 		inode_io_lock(i, true);

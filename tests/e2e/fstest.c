@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Tests of a file system's behaviour, run in any directory: the command line and the runner.
+// Tests of a file system's behaviour, run in any directory: the command line.
 
-#include <fcntl.h>
-#include <ftw.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "fstest.h"
 #include "report.h"
+#include "runner.h"
 #include "tool.h"
 
 static const struct test *const tables[] = { data_tests,  size_tests,	dir_tests,
@@ -34,6 +27,7 @@ static const char usage[] =
 	"       fstest --put FILE OFFSET LENGTH SEED    write such data into a file\n"
 	"       fstest --poke FILE OFFSET LENGTH SEED   by a mapping of it, and msync\n"
 	"       fstest --watch FILE                check one that stays open; lines on stdin:\n"
+	"       fstest --watch-mapped FILE         the same, data in a mapping of it\n"
 	"                   data OFFSET LENGTH SEED, size N, end OFFSET\n"
 	"  --seed N      for the random tests (1)\n"
 	"  --ops N       operations in a random test (3000)\n"
@@ -41,75 +35,11 @@ static const char usage[] =
 	"  --except TEST leaves one out\n"
 	"Prints 'ok NAME', 'not ok NAME - reason' or 'skip NAME - reason' for each test.\n";
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	(void)remove(path);
-	return 0;
-}
-
-static void remove_tree(const char *dir)
-{
-	(void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void run_child(const struct test *t, const char *dir)
-{
-	if (chdir(dir) < 0)
-		fail(__FILE__, __LINE__, "%s: %m", dir);
-	(void)umask(022);
-	t->run();
-	_exit(REPORT_OK);
-}
-
-/* wait_for() - the child's status, or -1 when it had to be killed */
-static int wait_for(pid_t pid)
-{
-	struct timespec pause = { .tv_nsec = 2000000 };
-	time_t end = time(NULL) + timeout_s;
-	int status;
-
-	while (time(NULL) < end) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			return status;
-		(void)nanosleep(&pause, NULL);
-	}
-	/* Its children too; one that hangs inside the kernel is left behind. */
-	(void)kill(-pid, SIGKILL);
-	return -1;
-}
-
 static int run_test(const struct test *t, const char *dir)
 {
-	char sub[PATH_MAX], why[512] = "";
-	int status, result;
-	pid_t pid;
+	char why[512] = "";
+	int result = runner_run(t, dir, false, timeout_s, why, sizeof(why));
 
-	(void)snprintf(sub, sizeof(sub), "%s/%s.%d", dir, t->name, (int)getpid());
-	if (mkdir(sub, 0755) < 0) {
-		printf("not ok %s - %s: %s\n", t->name, sub, strerror(errno));
-		return REPORT_FAIL;
-	}
-	report_open();
-	pid = fork();
-	if (pid == 0) {
-		(void)setpgid(0, 0);
-		run_child(t, sub);
-	}
-	status = pid < 0 ? 0 : wait_for(pid);
-	report_read(why, sizeof(why));
-	if (status == -1) {
-		result = REPORT_FAIL;
-		(void)snprintf(why, sizeof(why), "no end after %d s", timeout_s);
-	} else if (WIFSIGNALED(status)) {
-		result = REPORT_FAIL;
-		(void)snprintf(why, sizeof(why), "killed by signal %d", WTERMSIG(status));
-	} else {
-		result = pid < 0 ? REPORT_FAIL : WEXITSTATUS(status);
-	}
-	remove_tree(sub);
 	if (result == REPORT_OK)
 		printf("ok %s\n", t->name);
 	else

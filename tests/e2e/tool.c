@@ -107,21 +107,41 @@ static int verify(const char *file, off_t size, uint64_t seed)
 	return match(fd, file, 0, size, seed) || close(fd) < 0;
 }
 
-/* One descriptor stays open, while the file may change on the other end of the mount. */
-static int watch(const char *file)
+/* match() in a mapping of all of the file */
+static int match_mapped(const char *map, const char *file, off_t off, off_t len, uint64_t seed)
+{
+	ssize_t bad = pattern_check(map + off, (size_t)len, seed, (uint64_t)off);
+
+	if (bad >= 0)
+		(void)fprintf(stderr, "fstest: %s: wrong byte at %lld of the mapping\n", file,
+			      (long long)(off + bad));
+	return bad >= 0;
+}
+
+/*
+ * One descriptor stays open, and with @mapped a mapping, while the file may change on the other end
+ * of the mount.
+ */
+static int watch(const char *file, bool mapped)
 {
 	int fd = open(file, O_RDONLY), wrong = 0;
+	const char *map = NULL;
 	long long off, len, seed;
 	struct stat st;
 	char line[128], c;
 
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return complain("open", file, 0);
+	if (mapped)
+		map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return complain("map", file, 0);
 	while (fgets(line, sizeof(line), stdin)) {
 		int bad = 1;
 
 		if (sscanf(line, "data %lld %lld %lld", &off, &len, &seed) == 3)
-			bad = match(fd, file, off, len, (uint64_t)seed);
+			bad = map ? match_mapped(map, file, off, len, (uint64_t)seed)
+				  : match(fd, file, off, len, (uint64_t)seed);
 		else if (sscanf(line, "size %lld", &off) == 1)
 			bad = fstat(fd, &st) < 0 || st.st_size != off;
 		else if (sscanf(line, "end %lld", &off) == 1)
@@ -147,6 +167,8 @@ int tool_main(int argc, char **argv)
 		return poke(file, number(argv[3]), (size_t)number(argv[4]),
 			    (uint64_t)number(argv[5]));
 	if (argc == 3 && !strcmp(what, "--watch"))
-		return watch(file);
+		return watch(file, false);
+	if (argc == 3 && !strcmp(what, "--watch-mapped"))
+		return watch(file, true);
 	return -1;
 }

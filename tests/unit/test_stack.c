@@ -241,6 +241,31 @@ static void both_sides_see_each_other_at_once(void **state)
 	(void)close(fd);
 }
 
+/*
+ * A write to a hole may find no room on the host. Through a mapping that would be a SIGBUS in the
+ * process that is the machine (tests/e2e/fidelity: full_hole ended the virtual machine).
+ */
+static void holes_are_not_mapped_for_writing(void **state)
+{
+	static unsigned char buf[PAGE_4K];
+	int fd = stack_file(&S, "data", MIB);
+	uint64_t node = stack_lookup(&S, "data");
+	struct dax_inode *di = dax_inode_create(S.dax, node);
+
+	assert_int_equal(ftruncate(fd, 4 * MIB), 0);
+	assert_int_equal(dax_write(di, FOFF(3 * MIB), buf, sizeof(buf), 4 * MIB), -EAGAIN);
+	dax_inode_destroy(di);
+	for (uint64_t off = 0; off < 4 * MIB; off += sizeof(buf)) {
+		pattern_fill(buf, off, sizeof(buf), 0);
+		assert_int_equal(pwrite(fd, buf, sizeof(buf), (off_t)off), sizeof(buf));
+	}
+	di = dax_inode_create(S.dax, node);
+	assert_int_equal(dax_write(di, FOFF(3 * MIB), buf, sizeof(buf), 4 * MIB), 0);
+	assert_true(dax_live_maps(S.dax) > 0);
+	dax_inode_destroy(di);
+	(void)close(fd);
+}
+
 static void truncation_after_drop(void **state)
 {
 	static unsigned char buf[65536];
@@ -598,6 +623,7 @@ int main(void)
 		WITH(window_shows_the_file),
 		WITH(window_writes_reach_the_file),
 		WITH(both_sides_see_each_other_at_once),
+		WITH(holes_are_not_mapped_for_writing),
 		WITH(truncation_after_drop),
 		WITH(truncation_behind_our_back),
 		WITH(files_larger_than_the_window),

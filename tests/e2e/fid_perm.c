@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: MIT
+// Fidelity: what other users may do, set-id bits and capabilities.
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "fidelity.h"
+
+#define USER  65534
+#define GROUP 65534
+#define EXTRA 7777 /* a supplementary group */
+
+static const struct identity nobody = { .uid = USER, .gid = GROUP };
+static const struct identity member = {
+	.uid = USER, .gid = GROUP, .ngroups = 1, .groups = { EXTRA }
+};
+
+static mode_t mode_of(const char *name)
+{
+	struct stat st;
+
+	OK(lstat(name, &st));
+	return st.st_mode & 07777;
+}
+
+static void make(const char *name, mode_t mode, uid_t uid, gid_t gid)
+{
+	OK(close(create_file(name, 100, 1)));
+	OK(chown(name, uid, gid));
+	OK(chmod(name, mode));
+}
+
+static void reads_group_file(void *arg)
+{
+	(void)arg;
+	OK(close(OK(open("f", O_RDONLY))));
+	FAILS(open("f", O_WRONLY), EACCES);
+	OK(close(OK(open("d/new", O_WRONLY | O_CREAT, 0644))));
+	OK(mkdir("d/sub", 0755));
+	OK(symlink("x", "d/link"));
+	OK(rename("d/new", "d/renamed"));
+	OK(unlink("d/renamed"));
+	OK(close(OK(open("d", O_TMPFILE | O_RDWR, 0600))));
+}
+
+static void cannot_read_group_file(void *arg)
+{
+	(void)arg;
+	FAILS(open("f", O_RDONLY), EACCES);
+	FAILS(open("d/x", O_RDONLY), EACCES);
+	FAILS(open("d/x", O_WRONLY | O_CREAT, 0644), EACCES);
+}
+
+/* The third set of rights that a process has. */
+static void supplementary_groups(void)
+{
+	need_root();
+	make("f", 0640, 0, EXTRA);
+	OK(mkdir("d", 0755));
+	OK(chown("d", 0, EXTRA));
+	OK(chmod("d", 0770));
+	as_user(&member, reads_group_file, NULL);
+	as_user(&nobody, cannot_read_group_file, NULL);
+}
+
+static void tries_sticky(void *arg)
+{
+	(void)arg;
+	FAILS(unlink("d/theirs"), EPERM);
+	FAILS(rename("d/theirs", "d/mine"), EPERM);
+	OK(close(create_file("d/own", 10, 1)));
+	OK(rename("d/own", "d/own2"));
+	OK(unlink("d/own2"));
+	FAILS(rmdir("d/dir"), EPERM);
+}
+
+static void sticky_directory(void)
+{
+	need_root();
+	OK(mkdir("d", 0755));
+	OK(chmod("d", 01777));
+	make("d/theirs", 0666, 1000, 1000);
+	OK(mkdir("d/dir", 0777));
+	as_user(&nobody, tries_sticky, NULL);
+}
+
+static void makes_in_setgid(void *arg)
+{
+	struct stat st;
+
+	(void)arg;
+	OK(close(create_file("d/f", 10, 1)));
+	OK(stat("d/f", &st));
+	EQ(st.st_uid, USER);
+	EQ(st.st_gid, EXTRA);
+	OK(mkdir("d/s", 0755));
+	OK(stat("d/s", &st));
+	EQ(st.st_gid, EXTRA);
+	EQ(st.st_mode & 07777, 02755);
+	OK(symlink("x", "d/l"));
+	OK(lstat("d/l", &st));
+	EQ(st.st_gid, EXTRA);
+}
+
+static void setgid_directory(void)
+{
+	need_root();
+	OK(mkdir("d", 0755));
+	OK(chown("d", 0, EXTRA));
+	OK(chmod("d", 02777));
+	as_user(&nobody, makes_in_setgid, NULL);
+}
+
+/* A group that the maker is not in: no set-group-id program for it comes to be. */
+static void makes_setgid_file(void *arg)
+{
+	(void)arg;
+	(void)umask(0);
+	OK(close(OK(open("d/f", O_WRONLY | O_CREAT, 02755))));
+	EQ(mode_of("d/f"), 0755);
+}
+
+static void setgid_not_gained(void)
+{
+	need_root();
+	OK(mkdir("d", 0755));
+	OK(chown("d", 0, EXTRA));
+	OK(chmod("d", 02777));
+	as_user(&nobody, makes_setgid_file, NULL);
+}
+
+static void chmods_own(void *arg)
+{
+	(void)arg;
+	OK(chmod("f", 02755)); /* of a group that we are not in: the bit does not come */
+	EQ(mode_of("f"), 0755);
+	OK(chmod("g", 02755));
+	EQ(mode_of("g"), 02755);
+	OK(chmod("f", 04711));
+	EQ(mode_of("f"), 04711);
+	FAILS(chmod("r", 0777), EPERM);
+}
+
+static void chmod_setgid(void)
+{
+	need_root();
+	make("f", 0644, USER, EXTRA);
+	make("g", 0644, USER, GROUP);
+	make("r", 0644, 0, 0);
+	as_user(&nobody, chmods_own, NULL);
+}
+
+static void changes_group(void *arg)
+{
+	struct stat st;
+
+	(void)arg;
+	OK(chown("f", (uid_t)-1, EXTRA)); /* one of our groups */
+	OK(stat("f", &st));
+	EQ(st.st_gid, EXTRA);
+	FAILS(chown("f", (uid_t)-1, 4321), EPERM);
+	FAILS(chown("f", 0, (gid_t)-1), EPERM);
+	FAILS(chown("r", (uid_t)-1, EXTRA), EPERM);
+}
+
+static void chown_rules(void)
+{
+	need_root();
+	make("f", 0644, USER, GROUP);
+	make("r", 0666, 0, 0);
+	as_user(&member, changes_group, NULL);
+}
+
+static void writes_setid(void *arg)
+{
+	int fd = OK(open("f", O_WRONLY));
+
+	(void)arg;
+	EQ(pwrite(fd, "x", 1, 0), 1);
+	EQ(mode_of("f"), 0777);
+}
+
+static void maps_setid(void *arg)
+{
+	(void)arg;
+	OK(truncate("f", 50));
+	EQ(mode_of("f"), 0777);
+}
+
+/* One who may write a file that is not his takes its set-id bits away. */
+static void setid_dropped_by_other(void)
+{
+	need_root();
+	make("f", 06777, 1000, 1000);
+	as_user(&nobody, writes_setid, NULL);
+	OK(chmod("f", 06777));
+	as_user(&nobody, maps_setid, NULL);
+	OK(chmod("f", 06777));
+	OK(chown("f", 1001, 1001));
+	EQ(mode_of("f"), 0777);
+	/* Root's own writing leaves them. */
+	OK(chmod("f", 06777));
+	EQ(pwrite(OK(open("f", O_WRONLY)), "x", 1, 0), 1);
+	EQ(mode_of("f"), 06777);
+}
+
+static void opens_truncating(void *arg)
+{
+	(void)arg;
+	OK(close(OK(open("f", O_WRONLY | O_TRUNC))));
+	EQ(mode_of("f"), 0777);
+}
+
+static void setid_dropped_by_open(void)
+{
+	need_root();
+	make("f", 06777, 1000, 1000);
+	as_user(&nobody, opens_truncating, NULL);
+}
+
+static void allocates(void *arg)
+{
+	int fd = OK(open("f", O_WRONLY));
+
+	(void)arg;
+	CAN(fallocate(fd, 0, 0, 20000));
+	EQ(mode_of("f"), 0777);
+}
+
+static void setid_dropped_by_fallocate(void)
+{
+	need_root();
+	make("f", 06777, 1000, 1000);
+	as_user(&nobody, allocates, NULL);
+}
+
+/* Program privileges go with a change of the program, however it is made. */
+static void capability_dropped_by(void)
+{
+	static const char *const what[] = { "write", "truncate", "chown", "O_TRUNC" };
+
+	need_root();
+	make("f", 0755, 1000, 1000);
+	for (size_t i = 0; i < ARRAY_SIZE(what); i++) {
+		struct vfs_cap_data cap = { .magic_etc = VFS_CAP_REVISION_2,
+					    .data = { { 0x400, 0 } } };
+		int fd = OK(open("f", O_RDWR));
+
+		CAN(setxattr("f", "security.capability", &cap, sizeof(cap), 0));
+		EQ(getxattr("f", "security.capability", &cap, sizeof(cap)), sizeof(cap));
+		switch (i) {
+		case 0:
+			EQ(pwrite(fd, "x", 1, 0), 1);
+			break;
+		case 1:
+			OK(ftruncate(fd, 50));
+			break;
+		case 2:
+			OK(fchown(fd, 1001, 1001));
+			break;
+		default:
+			OK(close(OK(open("f", O_WRONLY | O_TRUNC))));
+			break;
+		}
+		if (getxattr("f", "security.capability", &cap, sizeof(cap)) >= 0)
+			fail(__FILE__, __LINE__, "%s leaves the capability", what[i]);
+		OK(close(fd));
+	}
+}
+
+static void asks_access(void *arg)
+{
+	(void)arg;
+	OK(access("r", R_OK));
+	FAILS(access("r", W_OK), EACCES);
+	FAILS(access("none", R_OK), EACCES);
+	FAILS(access("closed/x", F_OK), EACCES);
+	OK(access("x", X_OK));
+	FAILS(access("r", X_OK), EACCES);
+	FAILS(open("closed", O_RDONLY), EACCES);
+	FAILS(open("none", O_RDONLY), EACCES);
+	FAILS(link("closed/x", "y"), EACCES);
+}
+
+static void access_checks(void)
+{
+	need_root();
+	make("r", 0644, 0, 0);
+	make("none", 0, 0, 0);
+	make("x", 0111, 0, 0);
+	OK(mkdir("closed", 0700));
+	OK(access("none", R_OK | W_OK)); /* root */
+	FAILS(access("none", X_OK), EACCES);
+	OK(faccessat(AT_FDCWD, "r", R_OK, AT_EACCESS));
+	FAILS(access("nothing", F_OK), ENOENT);
+	as_user(&nobody, asks_access, NULL);
+}
+
+/* access() asks for the real user, faccessat(AT_EACCESS) for the effective one. */
+static void asks_by_real_id(void *arg)
+{
+	(void)arg;
+	OK(setresuid(USER, 0, 0));
+	FAILS(access("f", R_OK), EACCES);
+	OK(faccessat(AT_FDCWD, "f", R_OK, AT_EACCESS));
+}
+
+static void access_real_id(void)
+{
+	need_root();
+	make("f", 0600, 0, 0);
+	finish(start(asks_by_real_id, NULL));
+}
+
+static void sets_times(void *arg)
+{
+	struct timespec ts[2] = { { 1000, 0 }, { 1000, 0 } };
+
+	(void)arg;
+	OK(utimensat(AT_FDCWD, "w", NULL, 0));
+	FAILS(utimensat(AT_FDCWD, "w", ts, 0), EPERM);
+	FAILS(utimensat(AT_FDCWD, "r", NULL, 0), EACCES);
+	OK(utimensat(AT_FDCWD, "own", ts, 0));
+	FAILS(open("w", O_RDONLY | O_NOATIME), EPERM);
+	OK(close(OK(open("own", O_RDONLY | O_NOATIME))));
+}
+
+static void utime_rules(void)
+{
+	need_root();
+	make("w", 0666, 0, 0);
+	make("r", 0644, 0, 0);
+	make("own", 0644, USER, GROUP);
+	as_user(&nobody, sets_times, NULL);
+}
+
+static void makes_devices(void *arg)
+{
+	(void)arg;
+	FAILS(mknod("c", S_IFCHR | 0666, 0x103), EPERM);
+	OK(mkfifo("p", 0600));
+	FAILS(setxattr("p", "user.x", "1", 1, 0), EPERM);
+}
+
+static void mknod_rules(void)
+{
+	need_root();
+	OK(chmod(".", 0777));
+	as_user(&nobody, makes_devices, NULL);
+}
+
+const struct test fid_perm_tests[] = {
+	{ "supplementary_groups", supplementary_groups },
+	{ "sticky_directory", sticky_directory },
+	{ "setgid_directory", setgid_directory },
+	{ "setgid_not_gained", setgid_not_gained },
+	{ "chmod_setgid", chmod_setgid },
+	{ "chown_rules", chown_rules },
+	{ "setid_dropped_by_other", setid_dropped_by_other },
+	{ "setid_dropped_by_open", setid_dropped_by_open },
+	{ "setid_dropped_by_fallocate", setid_dropped_by_fallocate },
+	{ "capability_dropped_by", capability_dropped_by },
+	{ "access_checks", access_checks },
+	{ "access_real_id", access_real_id },
+	{ "utime_rules", utime_rules },
+	{ "mknod_rules", mknod_rules },
+	{ 0 },
+};

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: MIT
+# The parts of tests/e2e/fidelity: what is prepared, the tests, the table. To be sourced by bash.
+# shellcheck shell=bash disable=SC2154 # variables come from the script
+#
+# A result is a line 'STATUS GROUP TEST[ - REASON]' in $work/COLUMN, STATUS pass, fail or unsupported.
+
+unsupported=77	# the exit status of a test that says so
+
+# prepare_share - the directory that all columns use: a fresh ext4 file system, and in it
+#
+# many: 100,000 entries; small: a tmpfs without much room; place: what fid_place.c wants; ro: the same,
+# read-only for the host; cross: for the tests with both ends.
+prepare_share()
+{
+	[ -e /dev/loop-control ] || modprobe loop
+	truncate -s 4G "$work/image"
+	# ea_inode: attributes of 64 KiB
+	mkfs.ext4 -q -F -O ea_inode -N 200000 "$work/image"
+	mount -o loop "$work/image" "$share"
+	rmdir "$share/lost+found"
+	mkdir "$share/many" "$share/small" "$share/place" "$share/ro" "$share/cross"
+	(cd "$share/many" && seq 0 99999 | xargs touch)
+	mount -t tmpfs -o size=8m tmpfs "$share/small"
+	"$host_fstest" --make "$share/place/file" 10000 1
+	mknod "$share/place/null" c 1 3
+	chmod 666 "$share/place/null"
+	cp "$host_fidelity" "$share/place/id"
+	chmod 4755 "$share/place/id"
+	mount --bind "$share/place" "$share/ro"
+	mount -o remount,bind,ro "$share/ro"
+}
+
+# tell LINE... - results of this column
+tell()
+{
+	tee -a "$work/$column" | grep -v '^pass' | sed 's/^/   /' >&2 || true
+}
+
+# lines STATUS - what the guest's program says; its end before the last test is a result, too
+program()
+{
+	guest timeout 3000 "$guest_fidelity" --timeout 300 "$@" </dev/null 2>>"$work/program.err" || true
+}
+
+wanted()
+{
+	grep -F -- "$only" || true
+}
+
+# own_tests - those of the program that need nothing but a directory
+own_tests()
+{
+	local names
+	names=$("$host_fidelity" --list | grep -v -e '^place ' -e ' ten_thousand$' | wanted |
+		cut -d ' ' -f 2)
+	# shellcheck disable=SC2086 # words
+	[ -z "$names" ] || program "$mnt" $names | tell
+}
+
+# cross TEST COMMAND... - a test with both ends: the host's is $share/cross, the other $mnt/cross
+cross()
+{
+	local name=$1 status=0 why
+	shift
+	[ -n "$(wanted <<<"both $name")" ] || return 0
+	(
+		set -e
+		# A new name each time: what the guest may still believe of old ones plays no part.
+		mkdir "$share/cross/$name"
+		share=$share/cross/$name mnt=$mnt/cross/$name
+		"$@"
+	) >"$work/cross.out" 2>&1 </dev/null &
+	wait $! || status=$?
+	why=$(tail -n 1 "$work/cross.out" | sed "s|$work|...|g; s|$mnt|...|g")
+	case $status in
+	0) echo "pass both $name" ;;
+	"$unsupported") echo "unsupported both $name - $why" ;;
+	*) echo "fail both $name - $why" ;;
+	esac | tell
+	rm -rf "${share:?}/cross"/*
+}
+
+# The host's change shows in a mapping that the guest has already looked at.
+host_changes_mapped()
+{
+	local input pid
+	"$host_fstest" --make "$share/f" 1M 1
+	coproc watcher { guest "$guest_fstest" --watch-mapped "$mnt/f"; }
+	input=${watcher[1]} pid=$watcher_PID
+	ask 'data 0 1048576 1'
+	"$host_fstest" --put "$share/f" 0 500000 2
+	ask 'data 0 500000 2'
+	ask 'data 500000 548576 1'
+	exec {input}>&-
+	wait "$pid"
+}
+
+# A mapping of the host's shows what the guest writes.
+guest_changes_mapped()
+{
+	local input pid
+	"$host_fstest" --make "$share/f" 1M 1
+	coproc watcher { "$host_fstest" --watch-mapped "$share/f"; }
+	input=${watcher[1]} pid=$watcher_PID
+	ask 'data 0 1048576 1'
+	guest "$guest_fstest" --put "$mnt/f" 0 500000 2
+	ask 'data 0 500000 2'
+	guest "$guest_fstest" --poke "$mnt/f" 500000 300000 3
+	ask 'data 500000 300000 3'
+	exec {input}>&-
+	wait "$pid"
+}
+
+# lock_of_host COMMAND... - the host holds a lock: the guest's command must fail for that
+lock_of_host()
+{
+	local line status=0
+	: >"$share/f"
+	coproc holder { "${holds[@]}" "$share/f"; }
+	read -r -t 20 line <&"${holder[0]}"
+	[ "$line" = locked ]
+	guest "$@" "$mnt/f" </dev/null || status=$?
+	if [ "$status" = 0 ]; then
+		echo "the host's lock is not seen: locks are local to the guest"
+		exit $unsupported
+	fi
+	[ "$status" = 1 ]
+}
+
+flock_of_host()
+{
+	local holds=(sh -c 'exec flock "$0" sh -c "echo locked; cat"')
+	lock_of_host sh -c 'flock -n "$0" true'
+}
+
+posix_lock_of_host()
+{
+	local holds=("$host_fidelity" --lock)
+	lock_of_host "$guest_fidelity" --lock
+}
+
+# The name, the group and the mode that the guest gave are the host's.
+owner_seen_by_host()
+{
+	guest sh -ec 'umask 027; : >"$0/f"; chown 12:34 "$0/f"; mkdir "$0/d"; ln -s f "$0/l"' "$mnt"
+	[ "$(stat -c %u:%g:%a "$share/f")" = 12:34:640 ]
+	[ "$(stat -c %a "$share/d")" = 750 ]
+	[ "$(readlink "$share/l")" = f ]
+}
+
+# What was fsynced and what was merely written and closed are the same on the host.
+full_seen_by_host()
+{
+	local size
+	guest sh -c 'cat /dev/zero >"$0/../../small/z"' "$mnt" && return 1
+	size=$(stat -c %s "$share/../../small/z")
+	[ "$size" = "$(guest stat -c %s "$mnt/../../small/z")" ]
+	[ "$size" -ge 1048576 ]
+	rm "$share/../../small/z"
+}
+
+cross_tests()
+{
+	cross host_changes_open host_changes_open
+	cross host_changes_names host_changes_names
+	cross host_changes_mapped host_changes_mapped
+	cross guest_changes guest_changes
+	cross guest_changes_mapped guest_changes_mapped
+	cross owner_seen_by_host owner_seen_by_host
+	cross full_seen_by_host full_seen_by_host
+	cross flock_of_host flock_of_host
+	cross posix_lock_of_host posix_lock_of_host
+}
+
+# place TEST DIRECTORY [MOUNT-OPTION]
+place()
+{
+	[ -n "$(wanted <<<"place $1")" ] || return 0
+	if "mount_$column" "${3-}" 2>"$work/mount.err"; then
+		program --in-place "$mnt/$2" "$1" | tell
+		unmount || echo "$column cannot be unmounted" >&2
+	else
+		echo "fail place $1 - mount: $(tail -n 1 "$work/mount.err")" | tell
+	fi
+}
+
+place_tests()
+{
+	place mounted_plain place
+	place mounted_ro place ro
+	place mounted_noexec place noexec
+	place mounted_nodev place nodev
+	place mounted_nosuid place nosuid
+	place mounted_noatime place noatime
+	place host_read_only ro
+}
+
+# print_table - markdown; the rows stand in the order of the local column
+print_table()
+{
+	local column n=0 files=()
+	for column in "${columns[@]}"; do
+		n=$((n + 1))
+		files+=("c=$n" "$work/$column")
+	done
+	cat <<-END
+		# Fidelity: what a program sees on a mount
+
+		Printed by \`tests/e2e/fidelity --output doc/fidelity.md\`, and printed again and compared by \`./check\`. Each test
+		looks at one behaviour; its name is that of a function in tests/e2e/ (fid_*.c and test_*.c; those of *both*, which
+		need both ends of the mount, in fidelity.sh and cross.sh). A failure of vfsdaxfuse where virtiofs passes fails \`./check\`.
+
+		- **local**: ext4 with ea_inode on the host itself, tmpfs for the tests of *full*;
+	END
+	[ -n "$native" ] ||
+		echo "- **virtiofs**: the same directory by the driver of the guest's kernel ($kernel), without DAX, from vfsdaxhost with --cache=$cache;"
+	if [ -n "$native" ]; then
+		echo "- **vfsdaxfuse**: the same directory by vhost-user on the same machine, from vfsdaxhost with --cache=$cache."
+	else
+		echo "- **vfsdaxfuse**: the same in the same guest, from the same vfsdaxhost."
+	fi
+	echo
+	echo "\`unsupported\`: the file system says that it does not offer this. Reasons stand below the table."
+	echo
+	awk -v names="${columns[*]}" '
+	BEGIN { n = split(names, title, " ") }
+	{
+		key = $2 " " $3
+		if (!(key in seen)) { seen[key] = 1; order[++rows] = key }
+		cell[key, c] = $1
+		at = index($0, " - ")
+		if (at) why[key, c] = substr($0, at + 3)
+	}
+	END {
+		head = "| test |"; line = "|---|"
+		for (i = 1; i <= n; i++) { head = head " " title[i] " |"; line = line "---|" }
+		print head; print line
+		for (r = 1; r <= rows; r++) {
+			split(order[r], w, " ")
+			text = "| " w[1] ": " w[2] " |"
+			for (i = 1; i <= n; i++) {
+				s = cell[order[r], i]
+				text = text " " (s == "" ? "missing" : s) " |"
+			}
+			print text
+		}
+		print "\n## Reasons\n"
+		for (r = 1; r <= rows; r++) {
+			split(order[r], w, " ")
+			for (i = 1; i <= n; i++) {
+				if (why[order[r], i] == "")
+					continue
+				who = title[i]
+				for (j = i + 1; j <= n; j++)
+					if (why[order[r], j] == why[order[r], i]) {
+						who = who ", " title[j]
+						why[order[r], j] = ""
+					}
+				print "- " w[2] " (" who "): `" why[order[r], i] "`"
+			}
+		}
+	}' "${files[@]}"
+}
+
+# verdicts EXPECTED - one line a test: what passes there, and no longer here, is a failure
+verdicts()
+{
+	awk -v expected="$1" '
+	FILENAME == expected { want[$2 " " $3] = $1; next }
+	{ got[$2 " " $3] = $0 }
+	END {
+		for (key in want) {
+			split(got[key], w, " ")
+			if (want[key] != "pass" || w[1] == "pass")
+				print "ok " key
+			else
+				print "not ok " (w[1] == "" ? key " - no result" : key substr(got[key], length(w[1] w[2] w[3]) + 3))
+		}
+	}' "$1" "$work/vfsdaxfuse" | sort
+}
+
+# table_rows FILE - what its vfsdaxfuse column has, as results
+table_rows()
+{
+	awk -F ' *[|] *' 'NF > 4 && $2 ~ /: / { sub(":", "", $2); print $5, $2 }' "$1"
+}
+
+# host_ends_well - a sanitizer's complaint would show in the status
+host_ends_well()
+{
+	stop host
+	tail -n 40 "$work/host.log"
+	[ "$(cat "$work/host.status")" = 0 ]
+}
+
+judge()
+{
+	[ -z "$native" ] || check "vfsdaxhost ends well" host_ends_well >&2
+	for c in "${columns[@]}"; do
+		touch "$work/$c"
+	done
+	if [ -z "$native" ]; then
+		cp "$work/virtiofs" "$work/expected"
+	elif [ -n "$compare" ]; then
+		table_rows "$compare" | wanted >"$work/expected"
+	else
+		cp "$work/local" "$work/expected"
+	fi
+	verdicts "$work/expected" >"$work/verdicts"
+	passed=$((passed + $(grep -c '^ok ' "$work/verdicts" || true)))
+	failed=$((failed + $(grep -c '^not ok ' "$work/verdicts" || true)))
+	grep '^not ok ' "$work/verdicts" >&2 || true
+	if [ -z "$only" ]; then
+		print_table >"$work/table"
+		if [ -n "$output" ]; then
+			cp "$work/table" "$output"
+		elif [ -z "$compare" ]; then
+			cat "$work/table"
+		elif [ -z "$native" ]; then
+			check "$(basename "$compare") is what was printed" diff -u "$compare" "$work/table" >&2
+		fi
+	fi
+	tally
+}
