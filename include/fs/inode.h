@@ -43,15 +43,15 @@ struct inode {
 	_Atomic bool use_dax;  /* whether reads and writes may use it; set at open */
 
 	pthread_mutex_t lock;
-	uint64_t size; /* bytes; meaningless unless size_known */
-	bool size_known;
-	bool size_wanted;   /* ask for the size before the next access */
+	uint64_t size;	    /* bytes; meaningless unless size_known */
 	uint64_t end_until; /* until then a READ at size may be told that this is the end, in ns */
 	uint64_t epoch;	    /* of the last change of size that we made ourselves */
-	bool touched;	    /* written through the window since the host's mtime was last set */
-	bool atime_due;	    /* a time of the file moved since the host last saw a read */
-	uint64_t atime_ns;  /* time_now_ns() of that read */
+	uint64_t atime_ns;  /* time_now_ns() of the last read that the host saw */
 	enum privs privs;
+	bool size_known;
+	bool size_wanted; /* ask for the size before the next access */
+	bool touched;	  /* written through the window since the host's mtime was last set */
+	bool atime_due;	  /* a time of the file moved since the host last saw a read */
 
 	/* Of the shard's lock: */
 	unsigned int refs;
