@@ -34,6 +34,7 @@ const char *fuse_init_rule_name(enum fuse_init_rule rule);
 
 struct fuse_init_wish {
 	bool dax;	    /* there is a window and it is to be used */
+	bool io_uring;	    /* requests may come over io_uring, where the kernel offers it */
 	uint32_t max_write; /* bytes of data in one request that our buffers take; >= 4096 */
 };
 

@@ -57,7 +57,7 @@ static const struct fuse_init_flag init_flags[] = {
 	FLAG(NO_EXPORT_SUPPORT, FORWARD, FORWARD, "the host says that handles are of no use"),
 	FLAG(HAS_RESEND, MASK, MASK, "requests are not taken over by another daemon"),
 	FLAG(ALLOW_IDMAP, FORWARD, FORWARD, "the host must bear unmapped ids"),
-	FLAG(OVER_IO_URING, MASK, MASK, "requests are read from /dev/fuse"),
+	FLAG(OVER_IO_URING, LOCAL, LOCAL, "only granted when our rings are ready"),
 	FLAG(REQUEST_TIMEOUT, MASK, MASK, "a slow host is no reason to abort the mount"),
 };
 
@@ -168,6 +168,9 @@ int fuse_init_to_kernel(const void *in, size_t in_len, const void *out, size_t l
 	host_flags = host.flags | (uint64_t)host.flags2 << 32;
 	flags = offered & host_flags & init_mask(FUSE_INIT_FORWARD, wish->dax);
 	flags |= offered & init_mask(FUSE_INIT_LOCAL, wish->dax);
+	/* Once it is granted the kernel holds requests back until all rings are registered. */
+	if (!wish->io_uring)
+		flags &= ~(uint64_t)FUSE_OVER_IO_URING;
 
 	/* Data of one request: what kernel, host and our buffers all take. */
 	max_bytes = MIN(host.max_write, wish->max_write);
