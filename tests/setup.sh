@@ -8,7 +8,7 @@
 # What a build needs, and what the tests and linters need besides. QEMU, guests and their build
 # tree are the business of tests/vm/prepare.
 build_packages=(gcc libc6-dev linux-libc-dev meson ninja-build pkgconf libfuse3-dev libcmocka-dev
-	scdoc)
+	liburing-dev scdoc)
 check_packages=(fuse3 procps python3 cppcheck clang-format shellcheck)
 
 # Where the builds go, outside of the repository.
