@@ -21,6 +21,7 @@
 	X(virtqueue_read_bytes, "bytes", "file data read over the virtqueue")                      \
 	X(virtqueue_write_bytes, "bytes", "file data written over the virtqueue")                  \
 	X(kernel_requests, "requests", "requests received from the kernel")                        \
+	X(uring_requests, "requests", "of these, those that came over io_uring")                   \
 	X(errors, "requests", "requests that failed because of the device")
 
 /*

@@ -13,6 +13,12 @@ enum dax_mode {
 	DAX_NEVER,
 };
 
+enum io_uring_mode {
+	IO_URING_AUTO,
+	IO_URING_ON, /* no mount without it */
+	IO_URING_OFF,
+};
+
 struct options {
 	char *tag;	   /* NULL: the only device */
 	char *mountpoint;  /* absolute; NULL with probe */
@@ -20,6 +26,7 @@ struct options {
 	char *pci;	   /* a PCI address, or NULL */
 	char *stats;	   /* a file for counters, or NULL */
 	enum dax_mode dax;
+	enum io_uring_mode io_uring;
 	unsigned int max_threads; /* 1 to OPTIONS_THREADS_MAX */
 	unsigned int max_write;	  /* bytes; OPTIONS_WRITE_MIN to OPTIONS_WRITE_MAX */
 	unsigned int queue_size;  /* a power of two, OPTIONS_QUEUE_MIN to OPTIONS_QUEUE_MAX */

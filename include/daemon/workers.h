@@ -2,6 +2,7 @@
 /* The threads that serve the kernel's requests. */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 
 #include "fs/relay.h"
@@ -17,6 +18,10 @@ struct workers;
 
 /* workers_prepare() - once, before any thread: the signal that interrupts a worker's read. */
 int workers_prepare(void);
+#define WORKER_SIGNAL SIGUSR2
+
+/* workers_unblock_signal() - let it interrupt the calling thread. */
+void workers_unblock_signal(void);
 
 /*
  * workers_start() - run @n workers on the connection of @fd with slots of @slot_cap bytes.

@@ -36,8 +36,7 @@ struct relay {
 	bool dax_inode;	 /* dax=inode: only files to which the host gives FUSE_ATTR_DAX */
 	struct inode_table *inodes;
 	struct fuse_init_wish wish;
-	struct relay_worker **workers;
-	unsigned int num_workers;
+	struct relay_worker *workers; /* linked; see relay_add_worker() */
 
 	/* Set by INIT. */
 	struct fuse_init_result agreed;
@@ -46,16 +45,33 @@ struct relay {
 	_Atomic int init_state; /* 0 not yet, 1 done, or the negative errno of its failure */
 };
 
+/*
+ * How a reply goes to the kernel: @error (0 or a negative errno) and, when that is 0, @len bytes at
+ * @payload. They lie either at worker->payload or in the worker's slot behind the reply's header,
+ * which may be overwritten. Called exactly once for each request that wants a reply.
+ */
+typedef void (*relay_reply_fn)(struct relay_worker *w, uint64_t unique, int error, void *payload,
+			       size_t len);
+
 struct relay_worker {
 	struct relay *relay;
-	int fd; /* the clone of the channel that the request came from */
+	struct relay_worker *next;
+	relay_reply_fn reply;
+	int fd; /* relay_reply_fd(): the clone of the channel that the request came from */
 	int queue;
 	struct client_slot *slot; /* another one after a request was given up */
+	void *payload; /* where replies of ours are put; NULL: in the slot, behind the header */
 
 	/* The request that it serves, or 0, and whether who asked got a signal meanwhile. */
 	_Atomic uint64_t unique;
 	_Atomic bool interrupted;
 };
+
+/* relay_add_worker() - interrupts will find its requests. Before any of them runs. */
+void relay_add_worker(struct relay *r, struct relay_worker *w);
+
+/* relay_reply_fd() - as a worker's reply: write it to worker->fd. */
+void relay_reply_fd(struct relay_worker *w, uint64_t unique, int error, void *payload, size_t len);
 
 /* What a slot for relay workers needs, in bytes, for data of @max_write. */
 size_t relay_slot_cap(size_t max_write);

@@ -68,6 +68,38 @@ struct fuse_statx_out {
 #if FUSE_KERNEL_MINOR_VERSION < 42 /* 7.41 and 7.42 */
 #define FUSE_ALLOW_IDMAP   (1ULL << 40)
 #define FUSE_OVER_IO_URING (1ULL << 41)
+
+/* What stands in the header buffer of a ring entry: a request, and afterwards its reply. */
+#define FUSE_URING_IN_OUT_HEADER_SZ 128
+#define FUSE_URING_OP_IN_OUT_SZ	    128
+
+struct fuse_uring_ent_in_out {
+	uint64_t flags;
+	uint64_t commit_id;
+	uint32_t payload_sz;
+	uint32_t padding;
+	uint64_t reserved;
+};
+
+struct fuse_uring_req_header {
+	char in_out[FUSE_URING_IN_OUT_HEADER_SZ];
+	char op_in[FUSE_URING_OP_IN_OUT_SZ];
+	struct fuse_uring_ent_in_out ring_ent_in_out;
+};
+
+enum fuse_uring_cmd {
+	FUSE_IO_URING_CMD_INVALID = 0,
+	FUSE_IO_URING_CMD_REGISTER = 1,
+	FUSE_IO_URING_CMD_COMMIT_AND_FETCH = 2,
+};
+
+/* In the 80 bytes for a command of a large SQE. */
+struct fuse_uring_cmd_req {
+	uint64_t flags;
+	uint64_t commit_id;
+	uint16_t qid;
+	uint8_t padding[6];
+};
 #endif
 #if FUSE_KERNEL_MINOR_VERSION < 43 /* 7.43 */
 #define FUSE_REQUEST_TIMEOUT (1ULL << 42)
@@ -129,5 +161,6 @@ static_assert(sizeof(struct fuse_setupmapping_in) == 40, "fuse_setupmapping_in")
 static_assert(sizeof(struct fuse_removemapping_one) == 16, "fuse_removemapping_one");
 static_assert(sizeof(struct fuse_copy_file_range_in) == 56, "fuse_copy_file_range_in");
 static_assert(sizeof(struct fuse_copy_file_range_out) == 8, "fuse_copy_file_range_out");
+static_assert(sizeof(struct fuse_uring_req_header) == 288, "fuse_uring_req_header");
 static_assert(sizeof(struct fuse_statx) == 256, "fuse_statx");
 static_assert(sizeof(struct fuse_statx_out) == 288, "fuse_statx_out");

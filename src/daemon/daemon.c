@@ -19,7 +19,9 @@
 #include "base/guard.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
+#include "daemon/rings.h"
 #include "daemon/workers.h"
+#include "fs/uring.h"
 #include "mount.h"
 #include "virtio/vfio_pci.h"
 #include "virtio/vhost_user.h"
@@ -39,6 +41,7 @@ struct daemon {
 	struct relay relay;
 	struct fuse_session *session;
 	struct workers *workers;
+	struct rings *rings; /* NULL: all requests come by /dev/fuse */
 	bool unmounted; /* by others */
 };
 
@@ -59,12 +62,26 @@ static uint32_t daemon_wanted_write(const struct options *o)
 	return (uint32_t)align_down(MIN(o->max_write, pages * PAGE_4K), PAGE_4K);
 }
 
-static int daemon_open_device(struct daemon *d)
+/* Are requests to come over io_uring? 1, 0, or an error that was told. */
+static int daemon_want_rings(const struct daemon *d)
+{
+	/* auto is off: it was not found to be faster in all that matters (doc/performance.md). */
+	if (d->o->io_uring != IO_URING_ON)
+		return 0;
+	if (uring_offered())
+		return 1;
+	log_err("io_uring=on: the kernel does not offer FUSE over io_uring "
+		"(/sys/module/fuse/parameters/enable_uring must be Y)");
+	return -EOPNOTSUPP;
+}
+
+static int daemon_open_device(struct daemon *d, unsigned int rings)
 {
 	const struct options *o = d->o;
 	size_t cap = relay_slot_cap(d->max_write);
 	struct fs_dev_params params = {
-		.arena_size = client_arena_size(o->max_threads, cap, cap),
+		.arena_size = client_arena_size(o->max_threads + rings, cap, cap) +
+			      uring_arena_size(rings, d->max_write),
 		.max_request = o->max_threads,
 		.queue_size = o->queue_size,
 	};
@@ -125,12 +142,14 @@ static uint32_t daemon_max_write(const struct daemon *d)
 
 static int daemon_start(struct daemon *d, struct fuse_args *args)
 {
-	int r;
+	int r, rings;
 
 	d->max_write = daemon_wanted_write(d->o);
 	r = mount_check(d->o->mountpoint);
-	if (r == 0)
-		r = daemon_open_device(d);
+	rings = r == 0 ? daemon_want_rings(d) : r;
+	if (rings < 0)
+		return rings;
+	r = daemon_open_device(d, rings ? rings_entries(d->o->max_threads) : 0);
 	if (r < 0)
 		return r;
 	r = client_create(d->dev, &d->relay.client);
@@ -147,6 +166,17 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 	d->relay.wish.max_write = daemon_max_write(d);
 	/* Enough to keep all workers busy, and no queue in front of requests that are waited for. */
 	d->relay.wish.max_background = (uint16_t)MAX(4 * d->o->max_threads, BACKGROUND_MIN);
+
+	if (rings) {
+		r = rings_open(&d->relay, d->o->max_threads, relay_slot_cap(d->max_write), d->max_write,
+			       d->wake, &d->rings);
+		if (r < 0) {
+			log_err("io_uring=on: %s%s", strerror(-r),
+				r == -EPERM ? " (kernel.io_uring_disabled?)" : "");
+			return r;
+		}
+	}
+	d->relay.wish.io_uring = d->rings;
 
 	d->session = mount_make(args, d->dev->tag[0] ? d->dev->tag : "virtiofs", d->o->mountpoint);
 	if (!d->session)
@@ -214,6 +244,20 @@ static void daemon_set_gauges(const struct daemon *d)
 		gauge_set(GAUGE_mappings_64k + i, s.live_by_size[i]);
 }
 
+/* INIT was answered: the kernel waits for the rings, if they were granted. */
+static int daemon_begin_rings(struct daemon *d)
+{
+	int r = -EOPNOTSUPP;
+
+	if (!d->rings)
+		return 0;
+	if (d->relay.agreed.kernel_flags & FUSE_OVER_IO_URING)
+		r = rings_begin(d->rings, fuse_session_fd(d->session));
+	if (r < 0)
+		log_err("io_uring=on: the kernel refuses FUSE over io_uring: %s", strerror(-r));
+	return r;
+}
+
 static void daemon_write_stats(const struct daemon *d)
 {
 	_cleanup_free_ char *tmp = NULL;
@@ -239,7 +283,7 @@ static void daemon_serve(struct daemon *d)
 
 		if (sig == SIGUSR1)
 			daemon_write_stats(d);
-		if (sig == SIGTERM || sig == SIGINT || sig == SIGHUP)
+		if (sig == SIGTERM || sig == SIGINT || sig == SIGHUP || rings_failed(d->rings))
 			return;
 	}
 	d->unmounted = true;
@@ -285,6 +329,7 @@ static void daemon_end(struct daemon *d)
 	if (d->dev)
 		watched = pthread_create(&watchdog, NULL, daemon_watchdog, d) == 0;
 	workers_stop(d->workers);
+	rings_stop(d->rings);
 	if (d->session) {
 		fuse_session_unmount(d->session);
 		fuse_session_destroy(d->session);
@@ -355,6 +400,8 @@ int daemon_run(const struct options *o, struct fuse_args *args, int ready)
 		r = daemon_start(&d, args);
 	if (r == 0)
 		r = daemon_wait_init(&d);
+	if (r == 0)
+		r = daemon_begin_rings(&d);
 	if (r < 0) {
 		status = EXIT_MOUNT;
 	} else {
@@ -362,7 +409,7 @@ int daemon_run(const struct options *o, struct fuse_args *args, int ready)
 			daemon_detach(ready);
 		log_dbg("mounted %s", o->mountpoint);
 		daemon_serve(&d);
-		if (fs_dev_broken(d.dev))
+		if (fs_dev_broken(d.dev) || rings_failed(d.rings))
 			status = EXIT_SYSTEM;
 	}
 	daemon_end(&d);

@@ -18,6 +18,7 @@
 enum {
 	KEY_DAX,
 	KEY_DAX_VALUE,
+	KEY_IO_URING,
 };
 
 #define OPT(t, m, v) { t, offsetof(struct options, m), v }
@@ -41,6 +42,7 @@ static const struct fuse_opt option_list[] = {
 	OPT("queue_size=%u", queue_size, 0),
 	FUSE_OPT_KEY("dax=", KEY_DAX_VALUE),
 	FUSE_OPT_KEY("dax", KEY_DAX),
+	FUSE_OPT_KEY("io_uring=", KEY_IO_URING),
 	FUSE_OPT_END,
 };
 
@@ -63,6 +65,9 @@ const char *options_usage(void)
 	       "        dax=always          use the window for all data that can, and fail without one\n"
 	       "        dax=inode           use the window for files that the host marks so\n"
 	       "        dax=never           do not use the window\n"
+	       "        io_uring=on         take requests over io_uring, and fail without it\n"
+	       "        io_uring=off        take requests from /dev/fuse\n"
+	       "        io_uring=auto       take the faster way (the default; now as off)\n"
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
 	       "        max_write=BYTES         data of one request (4096 to 16777216, default "
 	       "1048576)\n"
@@ -87,6 +92,21 @@ static int option_dax(struct options *o, const char *value)
 	return 0;
 }
 
+static int option_io_uring(struct options *o, const char *value)
+{
+	if (!strcmp(value, "auto"))
+		o->io_uring = IO_URING_AUTO;
+	else if (!strcmp(value, "on"))
+		o->io_uring = IO_URING_ON;
+	else if (!strcmp(value, "off"))
+		o->io_uring = IO_URING_OFF;
+	else {
+		log_err("io_uring=%s: it is auto, on or off", value);
+		return -1;
+	}
+	return 0;
+}
+
 static int option_proc(void *data, const char *arg, int key, struct fuse_args *out)
 {
 	struct options *o = data;
@@ -96,6 +116,8 @@ static int option_proc(void *data, const char *arg, int key, struct fuse_args *o
 		return option_dax(o, "always");
 	case KEY_DAX_VALUE:
 		return option_dax(o, arg + strlen("dax="));
+	case KEY_IO_URING:
+		return option_io_uring(o, arg + strlen("io_uring="));
 	case FUSE_OPT_KEY_NONOPT:
 		if (!o->mountpoint) {
 			o->mountpoint = strdup(arg);

@@ -17,8 +17,6 @@
 #include "daemon/workers.h"
 #include "fs/chan.h"
 
-#define WORKER_SIGNAL SIGUSR2
-
 /*
  * Theory of operation
  *
@@ -87,7 +85,6 @@ struct workers {
 	/* How long a run of requests that were there at once must be; also read without the lock. */
 	_Atomic unsigned int backlog;
 
-	struct relay_worker **list; /* of the relay */
 	struct worker worker[];
 };
 
@@ -102,6 +99,15 @@ int workers_prepare(void)
 
 	(void)sigemptyset(&sa.sa_mask);
 	return sigaction(WORKER_SIGNAL, &sa, NULL) < 0 ? -errno : 0;
+}
+
+void workers_unblock_signal(void)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, WORKER_SIGNAL);
+	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 /* Make a parked worker active, if there is one. */
@@ -261,12 +267,9 @@ static void *worker_main(void *arg)
 	struct worker *w = arg;
 	struct workers *all = w->all;
 	bool initialised = false;
-	sigset_t set;
 	int n;
 
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, WORKER_SIGNAL);
-	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	workers_unblock_signal();
 	waiting_set_hook(worker_leave, w);
 	while (!atomic_load_explicit(&all->stop, memory_order_relaxed)) {
 		n = worker_next(w);
@@ -309,6 +312,7 @@ static int worker_start(struct workers *all, struct relay *relay, int fd, size_t
 	w->all = all;
 	w->state = WORKER_AWAY;
 	w->rw.relay = relay;
+	w->rw.reply = relay_reply_fd;
 	w->rw.queue = (int)all->n;
 	(void)pthread_cond_init(&w->wake, NULL);
 	w->fd_wait = chan_clone(fd, false);
@@ -339,18 +343,13 @@ int workers_start(struct relay *relay, int fd, int wake, unsigned int n, size_t 
 
 	if (!all)
 		return -ENOMEM;
-	all->list = calloc(n, sizeof(struct relay_worker *));
-	r = all->list ? 0 : -ENOMEM;
-	for (unsigned int i = 0; r == 0 && i < n; i++)
-		all->list[i] = &all->worker[i].rw;
-	relay->workers = all->list;
-	relay->num_workers = r == 0 ? n : 0;
+	for (unsigned int i = 0; i < n; i++)
+		relay_add_worker(relay, &all->worker[i].rw);
 	all->wake = wake;
 	all->most = cpus > 1 ? (unsigned int)cpus : 1;
 	all->backlog = BACKLOG_MIN;
 	(void)pthread_mutex_init(&all->lock, NULL);
-	if (r == 0)
-		r = client_add_spares(relay->client, slot_cap, slot_cap);
+	r = client_add_spares(relay->client, slot_cap, slot_cap);
 	while (r == 0 && all->n < n)
 		r = worker_start(all, relay, fd, slot_cap);
 	if (r < 0) {
@@ -388,6 +387,5 @@ void workers_stop(struct workers *w)
 		worker_free(&w->worker[i]);
 	}
 	(void)pthread_mutex_destroy(&w->lock);
-	free(w->list);
 	free(w);
 }

@@ -51,11 +51,11 @@ static void opened(struct relay *r, struct inode *i, const struct fuse_attr *att
 }
 
 /* The reply's fuse_open_out, at @off of the payload, to be changed in place; or NULL. */
-static struct fuse_open_out *open_out(struct relay_req *q, const struct relay_rep *rep, size_t off)
+static struct fuse_open_out *open_out(const struct relay_rep *rep, size_t off)
 {
 	if (rep->error || !range_ok(off, sizeof(struct fuse_open_out), rep->len))
 		return NULL;
-	return (struct fuse_open_out *)(void *)((char *)relay_payload(q) + off);
+	return (struct fuse_open_out *)(void *)((char *)rep->payload + off);
 }
 
 /* OPEN with O_TRUNC takes all data away: nothing may be mapped meanwhile. */
@@ -92,7 +92,7 @@ void relay_open(struct relay_req *q)
 		relay_answer(q, r, 0);
 		return;
 	}
-	out = open_out(q, &rep, 0);
+	out = open_out(&rep, 0);
 	if (out && q->r->dax) {
 		i = inode_opened(q->r->inodes, q->h->nodeid);
 		if (i) {
@@ -118,7 +118,7 @@ void relay_create(struct relay_req *q)
 		relay_answer(q, r, 0);
 		return;
 	}
-	out = open_out(q, &rep, sizeof(entry));
+	out = open_out(&rep, sizeof(entry));
 	if (out && q->r->dax) {
 		memcpy(&entry, rep.payload, sizeof(entry));
 		i = S_ISREG(entry.attr.mode) ? inode_opened(q->r->inodes, entry.nodeid) : NULL;

@@ -13,6 +13,9 @@
 /* Opcodes that this project does not know get room for this much of a reply. */
 #define UNKNOWN_REPLY (64 * KIB)
 
+/* The kernel takes no error from here on (fs/fuse/dev.c; include/linux/errno.h). */
+#define ERESTARTSYS 512
+
 size_t relay_slot_cap(size_t max_write)
 {
 	/*
@@ -29,41 +32,57 @@ static struct fuse_out_header *rep_header(struct relay_req *q)
 
 void *relay_payload(struct relay_req *q)
 {
-	return rep_header(q) + 1;
+	return q->w->payload ? q->w->payload : rep_header(q) + 1;
+}
+
+void relay_add_worker(struct relay *r, struct relay_worker *w)
+{
+	w->next = r->workers;
+	r->workers = w;
+}
+
+void relay_reply_fd(struct relay_worker *w, uint64_t unique, int error, void *payload, size_t len)
+{
+	struct fuse_out_header *h = payload;
+
+	if (error) {
+		chan_reply_error(w->fd, unique, error);
+		return;
+	}
+	*--h = (struct fuse_out_header){ .len = (uint32_t)(sizeof(*h) + len), .unique = unique };
+	chan_reply(w->fd, unique, h, sizeof(*h) + len);
 }
 
 void relay_answer(struct relay_req *q, int error, size_t len)
 {
-	struct fuse_out_header *h = rep_header(q);
-
-	if (error) {
-		chan_reply_error(q->w->fd, q->h->unique, error);
-		return;
-	}
-	*h = (struct fuse_out_header){ .len = (uint32_t)(sizeof(*h) + len),
-				       .unique = q->h->unique };
-	chan_reply(q->w->fd, q->h->unique, h, sizeof(*h) + len);
+	q->w->reply(q->w, q->h->unique, error, relay_payload(q), len);
 }
 
 int relay_exchange(struct relay_req *q, struct relay_rep *ret)
 {
-	const struct fuse_out_header *h = rep_header(q);
+	struct fuse_out_header *h = rep_header(q);
+	int32_t error;
 	int r = client_exchange(q->r->client, q->w->slot, q->w->queue, q->len, q->rep_cap);
 
 	if (r == -EINTR)
 		q->w->slot = client_abandon(q->w->slot);
 	if (r < 0)
 		return r;
-	/* The length that was checked is kept: the host can still write to the header. */
-	q->rep_len = (size_t)r;
-	*ret = (struct relay_rep){ .error = h->error, .payload = h + 1,
-				   .len = (size_t)r - sizeof(*h) };
+	/*
+	 * The length that was checked is kept: the host can still write to the header. An error that
+	 * the kernel refuses would leave the caller without an answer.
+	 */
+	error = h->error;
+	q->rep = (struct relay_rep){ .error = error > 0 || error <= -ERESTARTSYS ? -EIO : error,
+				     .payload = h + 1,
+				     .len = (size_t)r - sizeof(*h) };
+	*ret = q->rep;
 	return 0;
 }
 
 void relay_pass(struct relay_req *q)
 {
-	chan_reply(q->w->fd, q->h->unique, rep_header(q), q->rep_len);
+	q->w->reply(q->w, q->h->unique, q->rep.error, q->rep.payload, q->rep.len);
 }
 
 void relay_finish(struct relay_req *q, int r)
@@ -143,13 +162,10 @@ static void relay_interrupt(struct relay_req *q)
 	const struct fuse_interrupt_in *in = q->p.arg;
 	struct relay *r = q->r;
 
-	for (unsigned int i = 0; i < r->num_workers; i++) {
-		struct relay_worker *w = r->workers[i];
-
-		/* When it has just taken another request, that one's asker will not be found killed. */
+	for (struct relay_worker *w = r->workers; w; w = w->next)
+		/* When it has just taken another, that one's asker will not be found killed. */
 		if (atomic_load(&w->unique) == in->unique)
 			atomic_store(&w->interrupted, true);
-	}
 	relay_hiprio(q);
 }
 

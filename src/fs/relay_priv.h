@@ -4,6 +4,13 @@
 
 #include "fs/relay.h"
 
+/* What the host said. */
+struct relay_rep {
+	int error;	     /* 0, or the negative errno in the header */
+	void *payload;	     /* behind the header */
+	size_t len;	     /* of the payload */
+};
+
 /* One request on its way. */
 struct relay_req {
 	struct relay_worker *w;
@@ -12,16 +19,9 @@ struct relay_req {
 	const struct fuse_in_header *h;	 /* the copy */
 	size_t len;	     /* of the request */
 	size_t rep_cap;	     /* what the reply may have */
-	size_t rep_len;	     /* of the host's reply, once it is there */
+	struct relay_rep rep; /* the host's, once it is there */
 	struct fuse_req p;   /* valid when parsed */
 	bool parsed;
-};
-
-/* What the host said. */
-struct relay_rep {
-	int error;	     /* 0, or the negative errno in the header */
-	const void *payload; /* behind the header */
-	size_t len;	     /* of the payload */
 };
 
 /*
@@ -33,7 +33,7 @@ int relay_exchange(struct relay_req *q, struct relay_rep *ret);
 /* relay_pass() - give the host's reply to the kernel as it is. */
 void relay_pass(struct relay_req *q);
 
-/* relay_answer() - reply with @error, or with @len bytes at slot->rep behind the header. */
+/* relay_answer() - reply with @error, or with @len bytes at relay_payload(). */
 void relay_answer(struct relay_req *q, int error, size_t len);
 
 /* relay_payload() - where the payload of a reply of ours is put. */

@@ -80,10 +80,10 @@ static const struct fuse_init_flag init_flags[] = {
 	     "requests are not taken over by another daemon; the reply is not looked at"),
 	FLAG(ALLOW_IDMAP, FORWARD, FORWARD,
 	     "the host must bear requests without user; needs default_permissions, which we set"),
-	FLAG(OVER_IO_URING, MASK, MASK, "requests are read from /dev/fuse"),
+	FLAG(OVER_IO_URING, LOCAL, LOCAL, "only granted when our rings are ready"),
 	FLAG(REQUEST_TIMEOUT, MASK, MASK,
 	     "a host that stalls is found by a probe of ours; one that is slow is let be"),
-	FLAG(HAS_IO_URING_BUFPOOL, MASK, MASK, "as OVER_IO_URING"),
+	FLAG(HAS_IO_URING_BUFPOOL, MASK, MASK, "our rings have buffers of their own"),
 };
 
 const struct fuse_init_flag *fuse_init_flags(size_t *ret_count)
@@ -230,6 +230,9 @@ int fuse_init_to_kernel(const void *in, size_t in_len, const void *out, size_t l
 	host_flags = host.flags | (uint64_t)host.flags2 << 32;
 	flags = offered & host_flags & init_mask(FUSE_INIT_FORWARD, wish->dax);
 	flags |= offered & init_mask(FUSE_INIT_LOCAL, wish->dax);
+	/* Once it is granted the kernel holds requests back until all rings are registered. */
+	if (!wish->io_uring)
+		flags &= ~(uint64_t)FUSE_OVER_IO_URING;
 
 	/* Data of one request: what kernel, host and our buffers all take. */
 	max_bytes = MIN(host.max_write, wish->max_write);

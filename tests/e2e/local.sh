@@ -27,9 +27,11 @@ not_mounted()
 }
 
 # start_fuse OPTION... - returns when the mount works
+common=()	# options for all of them
 start_fuse()
 {
-	spawn fuse "$fuse" -f -o "stats=$work/stats" --vhost-user="$work/fs.sock" "$@" "$mnt"
+	spawn fuse "$fuse" -f -o "stats=$work/stats" --vhost-user="$work/fs.sock" "${common[@]}" \
+		"$@" "$mnt"
 	until_true 50 mounted_and_answering
 }
 

@@ -19,8 +19,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/probe.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
-Configurations: none auto always never small few queues nowindow inode refuse quirks memory ends
-errors probe (default: all these); random (operations of several processes,
+Configurations: none auto always never small few queues nowindow inode refuse quirks memory uring
+ends errors probe (default: all these); random (operations of several processes,
 VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The daemon's own books agree; it writes them at its end.
@@ -229,23 +229,109 @@ quirks()
 	with_mount "quirks: MAP_ALIGNMENT of 1 MiB" "--quirk=map-alignment=1048576" "-o dax=always" with_quirk
 }
 
+# FUSE over io_uring. The kernel's switch for it is everybody's: one test at a time has it.
+uring_switch=/sys/module/fuse/parameters/enable_uring
+
+uring()
+{
+	local before
+	check "uring: host starts" start_host
+	if [ ! -e $uring_switch ]; then
+		check "uring: not in this kernel" refused 32 'kernel does not offer' \
+			--vhost-user="$work/fs.sock" -o io_uring=on "$mnt"
+		check "uring: auto without it" uring_auto
+		stop host
+		return
+	fi
+	exec 8<$uring_switch
+	flock 8
+	before=$(cat $uring_switch)
+	# shellcheck disable=SC2064 # as it is now
+	trap "echo $before >$uring_switch; finish_all" EXIT
+	echo N >$uring_switch
+	check "uring: switched off" refused 32 'kernel does not offer' \
+		--vhost-user="$work/fs.sock" -o io_uring=on "$mnt"
+	check "uring: auto without it" uring_auto
+	echo Y >$uring_switch
+	check "uring: auto with it" uring_auto
+	check "uring: off with it" uring_unused -o io_uring=off
+	stop host
+	with_mount uring "--cache=none" "-o io_uring=on,dax=always" cross_uring
+	with_mount uring-never "--cache=auto" "-o io_uring=on,dax=never,max_threads=1" cross_uring_never
+	common=(-o io_uring=on)
+	ends uring-ends
+	common=()
+	echo "$before" >$uring_switch
+	trap finish_all EXIT
+	exec 8<&-
+}
+
+uring_auto()
+{
+	start_fuse -o io_uring=auto
+	echo data >"$mnt/file"
+	grep -q data "$share/file"
+	end_by umount "$mnt"
+}
+
+# uring_unused OPTION... - requests are counted, and none of them came that way
+uring_unused()
+{
+	local counters
+	start_fuse "$@"
+	echo data >"$mnt/file"
+	counters=$(stats)
+	[ "$(number kernel_requests "$counters")" -gt 1 ]
+	[ "$(number uring_requests "$counters")" = 0 ]
+	end_by umount "$mnt"
+}
+
+# rings_used PERCENT - of all requests, at least
+rings_used()
+{
+	local counters
+	counters=$(stats)
+	echo "$counters"
+	[ $(($(number uring_requests "$counters") * 100)) -ge \
+		$(($(number kernel_requests "$counters") * $1)) ]
+}
+
+cross_uring()
+{
+	check "$1: host changes an open file" host_changes_open
+	check "$1: host changes names" host_changes_names
+	run_fstest "$1" --timeout 30 "$mnt"
+	check "$1: 256 MiB read" read_whole yes 256
+	check "$1: 32 MiB written" write_whole yes 32
+	check "$1: guest changes" guest_changes
+	check "$1: read-only files" read_only_open
+	check "$1: over the rings" rings_used 80
+}
+
+cross_uring_never()
+{
+	most_of_fstest "$1"
+	check "$1: 256 MiB read" read_whole no 256
+	check "$1: over the rings" rings_used 80
+}
+
 # The ways in which a mount ends; the host serves one after the other.
 ends()
 {
-	local by
-	check "ends: host starts" start_host --cache=none
+	local by name=${1-ends}
+	check "$name: host starts" start_host --cache=none
 	for by in "fusermount3 -u $mnt" "umount $mnt" "signal TERM fuse" "signal INT fuse"; do
-		check "ends: mount" start_fuse
-		check "ends: data" same_data
+		check "$name: mount" start_fuse
+		check "$name: data" same_data
 		# shellcheck disable=SC2086 # words
-		check "ends: ${by%% "$mnt"}" end_by $by
+		check "$name: ${by%% "$mnt"}" end_by $by
 	done
-	check "ends: killed while the host does nothing" kill_blocked
-	check "ends: a signal while the host does nothing" signal_blocked
-	check "ends: TERM while in use" term_in_use
-	check "ends: daemon in the background" background
-	check "ends: read-only mount" read_only_mount
-	check "ends: host killed" host_killed
+	check "$name: killed while the host does nothing" kill_blocked
+	check "$name: a signal while the host does nothing" signal_blocked
+	check "$name: TERM while in use" term_in_use
+	check "$name: daemon in the background" background
+	check "$name: read-only mount" read_only_mount
+	check "$name: host killed" host_killed
 	stop fuse
 	stop host
 }
@@ -323,10 +409,10 @@ term_in_use()
 background()
 {
 	local pid
-	timeout 20 "$fuse" --vhost-user="$work/fs.sock" "$mnt" >"$work/out" 2>&1 </dev/null
+	timeout 20 "$fuse" --vhost-user="$work/fs.sock" "${common[@]}" "$mnt" >"$work/out" 2>&1 </dev/null
 	mounted
 	timeout 20 "$host_fstest" --verify "$mnt/data" 5M 7
-	pid=$(pgrep -f -x "$fuse --vhost-user=$work/fs.sock $mnt")
+	pid=$(pgrep -f -x "$fuse --vhost-user=$work/fs.sock ${common[*]:+${common[*]} }$mnt")
 	umount "$mnt"
 	until_true 50 test ! -e "/proc/$pid"
 	nothing_mapped
@@ -398,6 +484,7 @@ errors()
 	twice "no such device" 32 'ffff:1f:1f.7' --pci=ffff:1f:1f.7 "$mnt"
 	twice "dax=always without a window" 32 'no DAX window' "$sock" -o dax=always "$mnt"
 	twice "dax=maybe" 1 'dax=maybe' "$sock" -o dax=maybe "$mnt"
+	twice "io_uring=maybe" 1 'io_uring=maybe' "$sock" -o io_uring=maybe "$mnt"
 	twice "too many arguments" 1 'too many' "$sock" tag "$mnt" more
 	twice "max_threads=0" 1 'max_threads' "$sock" -o max_threads=0 "$mnt"
 	twice "queue_size=100" 1 'queue_size' "$sock" -o queue_size=100 "$mnt"
@@ -421,7 +508,7 @@ run_configuration()
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
 	memory) with_mount memory "--cache=always --window=4G" "" cross_memory ;;
-	inode | refuse | quirks | ends | errors | probe) "$1" ;;
+	inode | refuse | quirks | uring | ends | errors | probe) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac
@@ -442,7 +529,7 @@ mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
 [ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks memory \
-	ends errors probe
+	uring ends errors probe
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"

@@ -16,8 +16,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/hosts.sh"
 
 usage="usage: vm.sh [--kernel 6.1|6.12|backports] [BUILD-DIRECTORY [GROUP...]]
-Groups: main_device two_devices odd_hosts no_iommu (default: all). The build directory is the host's;
-what runs in the guest is what tests/vm/build-guest has made."
+Groups: main_device io_uring two_devices odd_hosts no_iommu (default: all). The build directory is the
+host's; what runs in the guest is what tests/vm/build-guest has made."
 
 kernel=6.12
 build=$native_build
@@ -114,6 +114,64 @@ mount_command()
 	fails guest touch "$mnt/new"
 	guest umount "$mnt"
 	ended
+}
+
+# FUSE over io_uring: where the kernel has it, all goes well and comes that way; elsewhere a sentence
+# says that it does not have it.
+io_uring()
+{
+	check "io_uring: host starts" start_host --cache=none
+	check "io_uring: boot" boot --socket "$work/fs.sock"
+	io_uring_checks
+	check "io_uring: no warnings of the kernel" no_warnings
+	vm stop
+	stop host
+}
+
+io_uring_checks()
+{
+	local switch=/sys/module/fuse/parameters/enable_uring
+	local refusal=(refused 32 'kernel does not offer' -o io_uring=on "$mnt")
+	if ! guest test -e $switch; then
+		check "io_uring: not in this kernel" "${refusal[@]}"
+		check "io_uring: auto without it" uring_auto
+		return
+	fi
+	check "io_uring: switched off" "${refusal[@]}"
+	script "echo Y >$switch"
+	check "io_uring: auto" uring_auto
+	check "io_uring: mount" mount_it -o io_uring=on,dax=always
+	check "io_uring: 256 MiB read" read_whole yes 256
+	check "io_uring: 32 MiB written" write_whole yes 32
+	check "io_uring: guest changes" guest_changes
+	run_fstest "io_uring" --timeout 60 --except ten_thousand "$mnt"
+	check "io_uring: over the rings" rings_used
+	check "io_uring: end by umount" end_by umount "$mnt"
+	check "io_uring: end by SIGTERM" uring_end_by_term
+	script "echo N >$switch"
+}
+
+uring_auto()
+{
+	mount_it -o io_uring=auto
+	guest "$guest_fstest" --make "$mnt/still" 10000 1
+	end_by umount "$mnt"
+}
+
+uring_end_by_term()
+{
+	mount_it -o io_uring=on
+	guest "$guest_fstest" --verify "$mnt/still" 10000 1
+	end_by killall vfsdaxfuse
+}
+
+rings_used()
+{
+	local counters
+	counters=$(stats)
+	echo "$counters"
+	[ $(($(number uring_requests "$counters") * 100)) -ge \
+		$(($(number kernel_requests "$counters") * 80)) ]
 }
 
 # The kernel's own virtio-fs works with the device again.
@@ -386,7 +444,7 @@ need_prepared "$host" "$host_fstest" "$lab_out/build/tests/e2e/fstest"
 make_work
 trap end_all EXIT
 trap 'exit 1' INT TERM HUP
-[ $# != 0 ] || set -- main_device two_devices odd_hosts no_iommu
+[ $# != 0 ] || set -- main_device io_uring two_devices odd_hosts no_iommu
 for group; do
 	began=$SECONDS
 	$group

@@ -10,7 +10,7 @@
 
 static struct fuse_init_wish wish(bool dax)
 {
-	return (struct fuse_init_wish){ .dax = dax, .max_write = 1 << 20 };
+	return (struct fuse_init_wish){ .dax = dax, .io_uring = true, .max_write = 1 << 20 };
 }
 
 static struct fuse_init_in kernel_in(uint64_t flags)
@@ -156,6 +156,21 @@ static void local(void **state)
 			assert_int_equal(offered(b, dax) & b, offered(0, dax) & b);
 		}
 	}
+}
+
+/* The kernel would wait for rings that never come. */
+static void io_uring_only_on_wish(void **state)
+{
+	struct fuse_init_in in = kernel_in(ALL_FLAGS);
+	struct fuse_init_out h = host_out(ALL_FLAGS), out;
+	struct fuse_init_wish w = wish(true);
+	struct fuse_init_result result;
+
+	assert_true(granted(ALL_FLAGS, 0, true) & FUSE_OVER_IO_URING);
+	w.io_uring = false;
+	assert_int_equal(fuse_init_to_kernel(&in, sizeof(in), &h, sizeof(h), &w, &out, &result), 0);
+	assert_int_equal(out.flags2 & (uint32_t)(FUSE_OVER_IO_URING >> 32), 0);
+	assert_false(result.kernel_flags & FUSE_OVER_IO_URING);
 }
 
 static void host_only(void **state)
@@ -529,6 +544,7 @@ int main(void)
 		cmocka_unit_test(some_flags_by_number),
 		cmocka_unit_test(forward),
 		cmocka_unit_test(local),
+		cmocka_unit_test(io_uring_only_on_wish),
 		cmocka_unit_test(host_only),
 		cmocka_unit_test(mask),
 		cmocka_unit_test(high_flags_need_init_ext),

@@ -15,6 +15,7 @@ static const char *const shown[] = {
 	"-f",	     "--foreground", "-d",	   "--debug",	    "-h", "--help",
 	"-V",	     "--version",    "--pci=",	   "--vhost-user=", "-o", "dax=always",
 	"dax=never", "max_threads=", "max_write=", "stats=",	    "queue_size=", "--probe",
+	"io_uring=on", "io_uring=off", "io_uring=auto",
 };
 
 /* Parse a command line given as one string; *rest receives what is left for libfuse. */
@@ -68,6 +69,7 @@ static void mountpoint_alone(void **state)
 	assert_null(o.pci);
 	assert_null(o.stats);
 	assert_int_equal(o.dax, DAX_DEFAULT);
+	assert_int_equal(o.io_uring, IO_URING_AUTO);
 	assert_int_equal(o.max_threads, OPTIONS_THREADS_DEFAULT);
 	assert_int_equal(o.max_write, OPTIONS_WRITE_DEFAULT);
 	assert_false(o.foreground || o.debug || o.help || o.version);
@@ -150,6 +152,15 @@ static void all_options(void **state)
 	assert_string_equal(o.stats, "y");
 	assert_int_equal(o.dax, DAX_ALWAYS);
 	options_free(&o);
+	good("-o io_uring=on /tmp", &o);
+	assert_int_equal(o.io_uring, IO_URING_ON);
+	options_free(&o);
+	good("-o io_uring=on,io_uring=off /tmp", &o);
+	assert_int_equal(o.io_uring, IO_URING_OFF);
+	options_free(&o);
+	good("-o io_uring=on,io_uring=auto /tmp", &o);
+	assert_int_equal(o.io_uring, IO_URING_AUTO);
+	options_free(&o);
 	good("-o dax /tmp", &o);
 	assert_int_equal(o.dax, DAX_ALWAYS);
 	options_free(&o);
@@ -192,6 +203,8 @@ static void wrong_ones(void **state)
 	wrong("/tmp/no/such/place");
 	wrong("/tmp -o dax=maybe");
 	wrong("/tmp -o dax=");
+	wrong("/tmp -o io_uring=yes");
+	wrong("/tmp -o io_uring=");
 	wrong("/tmp -o max_threads=0");
 	wrong("/tmp -o max_threads=65");
 	wrong("/tmp -o max_threads=-1");
