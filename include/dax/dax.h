@@ -96,6 +96,12 @@ int dax_read(struct dax_inode *di, struct foff off, void *buf, size_t len, uint6
 int dax_write(struct dax_inode *di, struct foff off, const void *buf, size_t len, uint64_t limit);
 
 /*
+ * dax_has_mapped() - has the last dax_read() or dax_write() of this thread waited for a mapping? Then the
+ * time that it took is not that of a copy.
+ */
+bool dax_has_mapped(void);
+
+/*
  * dax_drop() - unmap every extent that shows a byte at or behind @from, after the copies that use it
  * have ended.
  */

@@ -248,6 +248,13 @@ static struct extent *admit_locked(struct dax_inode *di, const struct extent *wi
 	return NULL;
 }
 
+static _Thread_local bool has_mapped;
+
+bool dax_has_mapped(void)
+{
+	return has_mapped;
+}
+
 /* An access found nothing: map it now, or have it mapped, or not. True: look again. */
 static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
 {
@@ -259,6 +266,7 @@ static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t
 	if (growth_pays_locked(di, off, limit))
 		e = admit_locked(di, &wish, dax_policy_miss(di, &wish, off, len, limit, write));
 	(void)pthread_mutex_unlock(&di->share->lock);
+	has_mapped = e;
 	return e && dax_extent_run(e) == 0;
 }
 
@@ -317,6 +325,7 @@ static ssize_t copy_hit(struct dax_inode *di, struct foff off, char *buf, size_t
 static int dax_copy(struct dax_inode *di, struct foff off, char *buf, size_t len, uint64_t limit,
 		    bool write)
 {
+	has_mapped = false;
 	while (len) {
 		ssize_t n = copy_hit(di, off, buf, len, limit, write);
 

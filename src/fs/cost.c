@@ -56,7 +56,9 @@ void cost_sample(struct cost *c, enum cost_op op, uint32_t size, enum cost_way w
 		atomic_store_explicit(&k->n[way], n + 1, memory_order_relaxed);
 		ns = n ? MIN(ns, old) : ns;
 	} else {
-		ns = (old * (MEAN_OF - 1) + MIN(ns, old * OUTLIER)) / MEAN_OF;
+		/* Down at once: what disturbs a sample makes it longer, never shorter. */
+		ns = ns < old ? (old + ns) / 2 :
+				(old * (MEAN_OF - 1) + MIN(ns, old * OUTLIER)) / MEAN_OF;
 	}
 	ns = ns ? MIN(ns, (uint64_t)UINT32_MAX) : 1;
 	atomic_store_explicit(&k->ns[way], (uint32_t)ns, memory_order_relaxed);

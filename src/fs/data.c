@@ -111,7 +111,7 @@ static void trip_ended(struct relay_req *q, const struct trip *t, enum cost_way 
 	if (!t->begin)
 		return;
 	ns = time_now_ns() - t->begin;
-	if (t->sample)
+	if (t->sample && (way == COST_VIRTQUEUE || !dax_has_mapped()))
 		cost_sample(&q->r->cost, t->op, t->size, way, ns);
 	/* It was not our choice: mappings are made to spare such requests. */
 	if (way == COST_VIRTQUEUE && t->way == COST_WINDOW)

@@ -76,6 +76,16 @@ static void one_slow_request_changes_nothing(void **state)
 	assert_int_equal(cost_choose(&c, COST_READ, 4096, &sample), COST_WINDOW);
 }
 
+/* Copies from a window that has just been mapped are slow: nothing is concluded from these for long. */
+static void a_bad_start_is_made_good(void **state)
+{
+	struct cost c = { 0 };
+
+	assert_true(run(&c, COST_READ, 4096, 5000000, 70000) < FEW);
+	(void)run(&c, COST_READ, 4096, 2000, 70000);
+	assert_true(run(&c, COST_READ, 4096, 2000, 70000) > MOST);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -84,6 +94,7 @@ int main(void)
 		cmocka_unit_test(a_change_is_followed),
 		cmocka_unit_test(classes_do_not_disturb_each_other),
 		cmocka_unit_test(one_slow_request_changes_nothing),
+		cmocka_unit_test(a_bad_start_is_made_good),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
