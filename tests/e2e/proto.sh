@@ -8,6 +8,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/../setup.sh"
 # shellcheck source=tests/e2e/lib.sh
 . "$here/lib.sh"
+# shellcheck source=tests/e2e/guest.sh
+. "$here/guest.sh"
 
 usage="usage: proto.sh [--kernel 6.12|backports] [BUILD-DIRECTORY]
 The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
@@ -18,23 +20,6 @@ mnt=/mnt/host
 guest_fstest=$lab_prefix/build/tests/e2e/fstest
 proto_tests=(acl_checked default_acl_and_umask acl_drops_setgid supplementary_group tmpfile_linked
 	birth_time sync_fs symlink_replaced xattrs_of_special setuid_two_writers idmapped_mount)
-
-vm()
-{
-	local command=$1
-	shift
-	"$here/../vm/vm" "$command" --name "$vm_name" "$@"
-}
-
-guest()
-{
-	vm exec -- "$@"
-}
-
-script()
-{
-	guest sh -ec "$@"
-}
 
 mount_kernel()
 {
