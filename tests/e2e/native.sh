@@ -507,7 +507,7 @@ run_configuration()
 			cross_auto
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
-	memory) with_mount memory "--cache=always --window=4G" "" cross_memory ;;
+	memory) with_mount memory "--cache=always --window=4G" "-o dax=always" cross_memory ;;
 	inode | refuse | quirks | uring | ends | errors | probe) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
