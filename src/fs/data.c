@@ -18,6 +18,15 @@
  * host's word on where the file ends; so soon afterwards it is repeated without asking, once.
  */
 #define END_TRUST_NS (2 * NSEC_PER_MS)
+
+/*
+ * Less than this always takes the window. A round trip is dearer than such a copy once its pages have been
+ * touched, and the first touch, a fault in guest and host, must be paid once: measured by samples of
+ * pages that nobody has touched, the window would seem dear for ever.
+ */
+#define BY_COST_MIN (64 * KIB)
+
+/* Where reads and writes alternate, the host sees a read of every so many ns. */
 #define ATIME_NS (10 * NSEC_PER_MS)
 
 /* What is known of a file when an access to it begins. */
@@ -96,7 +105,7 @@ static bool trip_by_window(struct relay_req *q, struct inode *i, struct trip *t,
 	if (!i->use_dax || !t->size || !range_ok(off, t->size, limit) ||
 	    t->size > q->r->wish.max_write)
 		return false;
-	if (!q->r->by_cost)
+	if (!q->r->by_cost || t->size < BY_COST_MIN)
 		return true;
 	t->both = true;
 	t->way = cost_choose(&q->r->cost, t->op, t->size, &t->sample);
