@@ -12,7 +12,7 @@
  * reads the next. They end by themselves when the file system is unmounted.
  *
  * Not all of them read at a time. A worker that serves a short request takes the next one itself,
- * with no other thread woken; before it waits for anything, or copies much, it hands the reading over.
+ * with no other thread woken; before it waits for anything it hands the reading over.
  */
 struct workers;
 

@@ -26,10 +26,10 @@
  *
  * A worker is in one of these states:
  *
- *   ACTIVE  looks for a request, or serves one and will look again soon: when nothing in its
- *           request makes it wait and it is no long one. all->active counts these.
- *   AWAY    serves a request that takes its time. From ACTIVE by worker_leave(), which
- *           waiting_begin() calls, and by the length of the request.
+ *   ACTIVE  looks for a request, or serves one and will look again soon, as nothing in it has made
+ *           it wait so far. all->active counts these.
+ *   AWAY    serves a request that waits for the host or for another thread. From ACTIVE by
+ *           worker_leave(), which waiting_begin() calls.
  *   PARKED  sleeps on worker->wake and stands in the list all->parked. From ACTIVE when there are
  *           more active ones than requests, or from AWAY when its request is done and others
  *           are active.
@@ -41,7 +41,9 @@
  *
  * More are made active when one finds its next request there at once BACKLOG_MIN times in a row:
  * then requests queue up. When such a help finds nothing to do it parks again, and if it has served
- * few requests, it takes twice as many in a row to wake one the next time.
+ * few requests, it takes twice as many in a row to wake one the next time. (Handing the reading over
+ * before each long copy was worse: 13 % for 1 MiB with one reader, 20 % with four, 25 % for 128 KiB,
+ * under TCG with 2 CPUs.)
  *
  * all->lock guards active, parked, backlog and worker->state; it is held for a few instructions
  * and nothing is called under it.

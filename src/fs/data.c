@@ -7,11 +7,7 @@
 #include "base/cleanup.h"
 #include "base/counter.h"
 #include "base/time.h"
-#include "base/waiting.h"
 #include "relay_priv.h"
-
-/* Copying this much takes its time: somebody else is to look for requests meanwhile. */
-#define LONG_REQUEST (64 * KIB)
 
 /*
  * A program that reads a file to its end asks once more behind a short read. That short read was the
@@ -187,8 +183,6 @@ void relay_read(struct relay_req *q)
 		inode_put(q->r->inodes, i);
 		return;
 	}
-	if (in->size >= LONG_REQUEST)
-		waiting_begin();
 	if (!i || !read_from_window(q, i, in, &t)) {
 		asked = inode_epoch();
 		if (i)
@@ -272,8 +266,6 @@ void relay_write(struct relay_req *q)
 	struct relay_rep rep;
 	int r;
 
-	if (in->size >= LONG_REQUEST)
-		waiting_begin();
 	if (!i || !write_to_window(q, i, in, &t)) {
 		r = trip_by_host(q, i, &t, &rep);
 		if (r == 0)
