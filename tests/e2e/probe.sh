@@ -35,7 +35,7 @@ probe_device()
 	[ "$(value window)" = "$((64 * 1048576)) bytes" ]
 	value features-used | grep -qw F_VERSION_1
 	value host-fuse-flags | grep -qw MAP_ALIGNMENT
-	[ "$(value host-max-write)" = '1048576 bytes' ]
+	[ "$(value host-max-write)" = '2097152 bytes' ]
 	[ "$(value host-map-alignment)" = '4096 bytes' ]
 	[ "$(value kernel)" = "$(uname -r) $(uname -m)" ]
 	value round-trip-polling | grep -qE '^[0-9.]+ us$|^not measured'
