@@ -17,7 +17,8 @@ static const struct test *const tables[] = { data_tests,  size_tests,	dir_tests,
 uint64_t random_seed = 1;
 long random_ops = 3000;
 static int timeout_s = 120;
-static const char *except = "";
+static const char *except[16];
+static unsigned int num_except;
 
 static const char usage[] =
 	"usage: fstest [OPTION...] DIR [TEST...]   run the tests, or these, in DIR\n"
@@ -32,7 +33,7 @@ static const char usage[] =
 	"  --seed N      for the random tests (1)\n"
 	"  --ops N       operations in a random test (3000)\n"
 	"  --timeout S   for one test (120)\n"
-	"  --except TEST leaves one out\n"
+	"  --except TEST leaves one out; may be repeated\n"
 	"Prints 'ok NAME', 'not ok NAME - reason' or 'skip NAME - reason' for each test.\n";
 
 static int run_test(const struct test *t, const char *dir)
@@ -50,8 +51,11 @@ static int run_test(const struct test *t, const char *dir)
 
 static bool chosen(const struct test *t, char **names)
 {
+	for (unsigned int i = 0; !*names && i < num_except; i++)
+		if (!strcmp(t->name, except[i]))
+			return false;
 	if (!*names)
-		return strcmp(t->name, except) != 0;
+		return true;
 	for (; *names; names++)
 		if (!strcmp(*names, t->name))
 			return true;
@@ -95,8 +99,8 @@ int main(int argc, char **argv)
 			random_ops = strtol(arg[1], NULL, 0);
 		else if (!strcmp(*arg, "--timeout"))
 			timeout_s = (int)strtol(arg[1], NULL, 0);
-		else if (!strcmp(*arg, "--except"))
-			except = arg[1];
+		else if (!strcmp(*arg, "--except") && num_except < ARRAY_SIZE(except))
+			except[num_except++] = arg[1];
 		else
 			break;
 	}

@@ -8,7 +8,10 @@ no_tmpfile='O_TMPFILE.*Operation not supported'
 no_xattr='Operation not supported'
 # Without --killpriv-v2 it leaves set-id bits to the kernel, which drops them for the writes of its
 # page cache only: not where cache=never or cache=metadata make it write directly.
-suid_stays='mode_now\(own\) is 3565, not 0755'
+suid_stays='is (3565|2541), not 0755'
+# Without --posix-acl.
+no_acl='Operation not supported, not ENODATA'
+no_mmap='MAP_FAILED .*No such device'
 
 # start_virtiofsd NAME SHARED-DIR SOCKET OPTION... - it listens when this returns
 #
