@@ -384,8 +384,8 @@ odd_end()
 odd_hosts()
 {
 	local tag
-	odd_host size --inode-dax=size:1M --cache=none
-	odd_host xattr --inode-dax=xattr --cache=none
+	odd_host size --inode-dax=size:1M --cache=none --window=64M
+	odd_host xattr --inode-dax=xattr --cache=none --window=64M
 	odd_host full --quirk=map-error=ENOSPC:5:2 --window=64M
 	odd_host odd-errors --quirk=map-error=EINVAL:0:2,unmap-error=EIO:1:2 --window=64M
 	odd_host old-ring --quirk=no-indirect-desc,no-event-idx,no-map-alignment,need-read \
