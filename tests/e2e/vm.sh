@@ -289,7 +289,15 @@ main_device()
 	check "close asks nothing" close_asks_nothing
 	check "fio psync" fio_verify psync
 	check "fio libaio" fio_verify libaio --iodepth=8 --direct=1
-	run_fstest "fstest" --timeout 180 --except ten_thousand "$mnt"
+	if [ "$kernel" = 6.1 ]; then
+		# FUSE_CREATE_SUPP_GROUP is from 6.3: the host takes setgid from who is not in the group.
+		expected[supplementary_group]='st_mode & 07777 is 493, not 02755'
+		# STATX, which tells the time of birth, is from 6.6.
+		run_fstest "fstest" --timeout 180 --except ten_thousand --except birth_time "$mnt"
+		expected=()
+	else
+		run_fstest "fstest" --timeout 180 --except ten_thousand "$mnt"
+	fi
 	check "end by umount" end_by umount "$mnt"
 	check "end by fusermount3" by_end fusermount3 -u "$mnt"
 	check "end by SIGTERM" by_end killall vfsdaxfuse
