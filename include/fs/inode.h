@@ -44,7 +44,8 @@ struct inode {
 
 	pthread_mutex_t lock;
 	uint64_t size;	    /* bytes; meaningless unless size_known */
-	uint64_t end_until; /* until then a READ at size may be told that this is the end, in ns */
+	/* Until then a READ at size may be told that this is the end, in ns; 0 mostly: seen without lock. */
+	_Atomic uint64_t end_until;
 	uint64_t epoch;	    /* of the last change of size that we made ourselves */
 	uint64_t atime_ns;  /* time_now_ns() of the last read that the host saw */
 	enum privs privs;

@@ -125,15 +125,6 @@ static void wake_one_locked(struct workers *all)
 	(void)pthread_cond_signal(&w->wake);
 }
 
-static void leave_locked(struct worker *w)
-{
-	if (w->state != WORKER_ACTIVE)
-		return;
-	w->state = WORKER_AWAY;
-	if (--w->all->active == 0)
-		wake_one_locked(w->all);
-}
-
 /* ACTIVE to AWAY; a hook of waiting_begin(). */
 static void worker_leave(void *arg)
 {
@@ -143,7 +134,9 @@ static void worker_leave(void *arg)
 	if (w->state != WORKER_ACTIVE)
 		return;
 	scoped_lock(&w->all->lock);
-	leave_locked(w);
+	w->state = WORKER_AWAY;
+	if (--w->all->active == 0)
+		wake_one_locked(w->all);
 }
 
 /* PARKED until somebody wakes it; the caller is AWAY. */
@@ -298,10 +291,8 @@ static void *worker_main(void *arg)
 
 static void worker_free(struct worker *w)
 {
-	if (w->fd_wait >= 0)
-		close_keep_errno(w->fd_wait);
-	if (w->fd_look >= 0)
-		close_keep_errno(w->fd_look);
+	close_keep_errno(w->fd_wait);
+	close_keep_errno(w->fd_look);
 	client_slot_destroy(w->rw.slot);
 	(void)pthread_cond_destroy(&w->wake);
 }

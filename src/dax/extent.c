@@ -179,7 +179,6 @@ int dax_extent_run(struct extent *e)
 	if (mapped)
 		r = atomic_load(&e->cancelled) ? -ECANCELED : go_live_locked(di, e);
 	if (r == 0) {
-		di->refusals = 0;
 		(void)pthread_cond_broadcast(&di->share->changed);
 		return 0;
 	}

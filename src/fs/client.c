@@ -80,9 +80,7 @@ int client_add_spares(struct client *c, size_t req_cap, size_t rep_cap)
 
 		if (r < 0)
 			return r;
-		scoped_lock(&c->lock);
-		s->next = c->spare;
-		c->spare = s;
+		client_spare_put(c, s);
 	}
 	return 0;
 }

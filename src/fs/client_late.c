@@ -88,15 +88,17 @@ bool client_give_up(void *arg)
 	return true;
 }
 
+void client_spare_put(struct client *c, struct client_slot *s)
+{
+	scoped_lock(&c->lock);
+	s->next = c->spare;
+	c->spare = s;
+}
+
 void client_keep_successor(struct client_slot *s)
 {
-	struct client *c = s->client;
-
-	if (!s->successor)
-		return;
-	scoped_lock(&c->lock);
-	s->successor->next = c->spare;
-	c->spare = steal_ptr(s->successor);
+	if (s->successor)
+		client_spare_put(s->client, steal_ptr(s->successor));
 }
 
 struct client_slot *client_abandon(struct client_slot *s)
@@ -161,8 +163,6 @@ void client_collect_late(struct client *c)
 		done = s->next;
 		if (s->vreq.status == 0)
 			undo(c, s);
-		scoped_lock(&c->lock);
-		s->next = c->spare;
-		c->spare = s;
+		client_spare_put(c, s);
 	}
 }

@@ -341,6 +341,9 @@ bool inode_at_end(struct inode *i, uint64_t off)
 {
 	uint64_t until;
 
+	/* relaxed: each READ comes here, and whoever misses it asks the host */
+	if (!atomic_load_explicit(&i->end_until, memory_order_relaxed))
+		return false;
 	scoped_lock(&i->lock);
 	if (!i->end_until || off != i->size)
 		return false;
