@@ -13,14 +13,16 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/random.sh"
 # shellcheck source=tests/e2e/hosts.sh
 . "$here/hosts.sh"
+# shellcheck source=tests/e2e/locks.sh
+. "$here/locks.sh"
 # shellcheck source=tests/e2e/memory.sh
 . "$here/memory.sh"
 # shellcheck source=tests/e2e/probe.sh
 . "$here/probe.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
-Configurations: none auto always never small few queues nowindow inode refuse quirks memory uring
-ends errors probe (default: all these); random (operations of several processes,
+Configurations: none auto always never small few queues nowindow inode refuse quirks memory locks
+uring ends errors probe (default: all these); random (operations of several processes,
 VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The daemon's own books agree; it writes them at its end.
@@ -509,7 +511,7 @@ run_configuration()
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
 	memory) with_mount memory "--cache=always --window=4G" "-o dax=always" cross_memory ;;
-	inode | refuse | quirks | uring | ends | errors | probe) "$1" ;;
+	inode | refuse | quirks | locks | uring | ends | errors | probe) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac
@@ -522,6 +524,7 @@ shift
 fuse=$build/src/daemon/vfsdaxfuse host=$build/src/host/vfsdaxhost
 # shellcheck disable=SC2034
 host_fstest=$build/tests/e2e/fstest guest_fstest=$build/tests/e2e/fstest
+host_fidelity=$build/tests/e2e/fidelity
 [ "$(id -u)" = 0 ] || { echo "native.sh: needs root" >&2; exit 1; }
 # A mount namespace that others begin meanwhile must not keep a copy of our mounts.
 [ -n "${VFSDAXFUSE_E2E-}" ] || VFSDAXFUSE_E2E=1 exec unshare --mount "$0" "$build" "$@"
@@ -530,7 +533,7 @@ mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
 [ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks memory \
-	uring ends errors probe
+	locks uring ends errors probe
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"
