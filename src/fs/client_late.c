@@ -22,8 +22,11 @@
  * begun to write must not appear after others' later writes.
  */
 
-/* Is the thread being killed? Signals it survives must not fail its requests. */
-static bool killed(uint32_t pid)
+/*
+ * Is the thread being killed? Signals it survives must not fail its requests. @set: where SIGKILL
+ * is looked for, the thread's own signals or those of its process.
+ */
+static bool killed(uint32_t pid, const char *set)
 {
 	char path[32], text[4096];
 	_cleanup_close_ int fd = -1;
@@ -37,9 +40,8 @@ static bool killed(uint32_t pid)
 		return false;
 	text[n] = 0;
 	/* Any deadly signal becomes a SIGKILL of each thread. */
-	line = strstr(text, "\nSigPnd:");
-	return line && strtoull(line + strlen("\nSigPnd:"), NULL, 16) & UINT64_C(1)
-										<< (SIGKILL - 1);
+	line = strstr(text, set);
+	return line && strtoull(line + strlen(set), NULL, 16) & UINT64_C(1) << (SIGKILL - 1);
 }
 
 /* Does it change nothing that anybody else could see, or that could not be undone? */
@@ -75,14 +77,26 @@ static bool harmless(const struct fuse_in_header *h)
 	}
 }
 
+/*
+ * A process that ends closes its files, and waits for each FLUSH, of which nobody sees the result.
+ * The kernel does not tell of a signal then: the thread has taken it already. That of the process
+ * stays, when it was SIGKILL.
+ */
+static bool nobody_waits(const struct client_slot *s, const struct fuse_in_header *h)
+{
+	if (h->opcode == FUSE_FLUSH)
+		return killed(h->pid, "\nShdPnd:");
+	return s->interrupted && atomic_load(s->interrupted) == h->unique && harmless(h) &&
+	       killed(h->pid, "\nSigPnd:");
+}
+
 bool client_give_up(void *arg)
 {
 	struct client_slot *s = arg;
 	const struct fuse_in_header *h = (const void *)s->req;
 	struct client *c = s->client;
 
-	if (!s->interrupted || atomic_load(s->interrupted) != h->unique || !harmless(h) ||
-	    !killed(h->pid))
+	if (!nobody_waits(s, h))
 		return false;
 	scoped_lock(&c->lock);
 	s->successor = *s->home;
