@@ -294,6 +294,7 @@ uring()
 	stop host
 	with_mount uring "--cache=none" "-o io_uring=on,dax=always" cross_uring
 	with_mount uring-never "--cache=auto" "-o io_uring=on,dax=never,max_threads=1" cross_uring_never
+	with_mount uring-locks "--posix-lock --flock" "-o io_uring=on" cross_local_locks
 	common=(-o io_uring=on)
 	ends uring-ends
 	common=()
