@@ -30,6 +30,7 @@
  */
 #define GAUGE_LIST(X)                                                                              \
 	X(inodes, "inodes", "files that were opened and that the kernel has not forgotten")        \
+	X(lock_waits, "requests", "locks that are waited for")                                     \
 	X(arena_bytes, "bytes", "memory that the device reaches: queues, requests, replies")       \
 	X(window_bytes, "bytes", "size of the window; 0: there is none, or dax=never")             \
 	X(window_free_bytes, "bytes", "of that, in no mapping")                                    \

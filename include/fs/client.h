@@ -33,7 +33,9 @@ struct client_slot {
 	struct client_slot *next; /* in the pool */
 
 	struct client *client;
-	const _Atomic bool *interrupted; /* set when who asked got a signal; may be NULL */
+	struct client_slot **home; /* the spares of its size */
+	/* The number of the request whose asker got a signal; may be NULL. */
+	const _Atomic uint64_t *interrupted;
 	struct client_slot *successor;	 /* while it is being given up */
 };
 
@@ -44,6 +46,7 @@ struct client {
 	pthread_cond_t freed;
 	struct client_slot *pool;
 	struct client_slot *spare; /* as large as those of the workers */
+	struct client_slot *small; /* for client_try_lock(), with spares */
 	struct client_slot *late;  /* given up, and not yet answered */
 	_Atomic bool any_late;	   /* a hint for those who do not hold the lock */
 
@@ -80,12 +83,12 @@ int client_add_spares(struct client *c, size_t req_cap, size_t rep_cap);
  * CLIENT_HIPRIO) and wait for the reply, of at most @rep_len bytes, in slot->rep. @rep_len 0: the
  * opcode has no reply.
  * Returns the length of the reply, whose header is checked: length, unique, error within -4095..0,
- * nothing behind an error. Or a negative errno when there was no such reply: the device is broken or
- * gone (and has been declared so), or -E2BIG when the request does not fit on the queue.
+ * nothing behind an error. Or a negative errno when there was no such reply: the device is broken
+ * or gone (and has been declared so), or -E2BIG when the request does not fit on the queue.
  *
- * When *slot->interrupted is set (by any thread) and the thread whose id stands in the request's header
- * is being killed, it may return -EINTR instead: then the device still uses the slot, and the caller
- * goes on with the one that client_abandon() gives for it.
+ * When *slot->interrupted is the request's number (set by any thread) and the thread whose id
+ * stands in the request's header is being killed, it may return -EINTR instead: then the device
+ * still uses the slot, and the caller goes on with the one that client_abandon() gives for it.
  */
 int client_exchange(struct client *c, struct client_slot *slot, int queue, size_t req_len,
 		    size_t rep_len);
@@ -102,8 +105,16 @@ int client_getattr(struct client *c, uint64_t nodeid, struct fuse_attr *ret);
 int client_touch(struct client *c, uint64_t nodeid);
 int client_forget(struct client *c, uint64_t nodeid, uint64_t nlookup);
 int client_release(struct client *c, uint64_t nodeid, uint64_t fh, bool dir);
-/* client_unlock() - take back what SETLKW with @lk has got. */
+/* client_unlock() - take back what SETLK or SETLKW with @lk has got. */
 int client_unlock(struct client *c, uint64_t nodeid, const struct fuse_lk_in *lk);
+/*
+ * client_try_lock() - ask for a lock (SETLK) as @h asks, the header of a request of the kernel; one
+ * thread at a time. -EAGAIN: another has it. When *@interrupted becomes @h's number and the asker
+ * is being killed, it may return -EINTR before the host has answered; what comes of it then is
+ * undone.
+ */
+int client_try_lock(struct client *c, const struct fuse_in_header *h, const struct fuse_lk_in *lk,
+		    const _Atomic uint64_t *interrupted);
 int client_destroy_session(struct client *c);
 
 int client_open(struct client *c, uint64_t nodeid, uint64_t *ret_fh); /* for reading only */

@@ -11,6 +11,7 @@
 #include "fs/client.h"
 #include "fs/cost.h"
 #include "fs/inode.h"
+#include "fs/lock.h"
 #include "wire/fuse_init.h"
 #include "wire/fuse_req.h"
 
@@ -23,6 +24,7 @@
  *  OPEN, CREATE, RELEASE  forwarded, and the inode table follows
  *  SETATTR, O_TRUNC, FALLOCATE, COPY_FILE_RANGE  forwarded while nothing of the file is mapped that
  *                         they may take away
+ *  SETLKW                 never sent: SETLK, again and again (fs/lock.h)
  *  FORGET, INTERRUPT      to the high-priority queue
  *  the replies of LOOKUP, GETATTR, STATX...  pass, and their sizes are remembered
  */
@@ -35,6 +37,7 @@ struct relay {
 	bool by_cost;	 /* data that could use the window goes the cheaper way; else by the window */
 	bool dax_inode;	 /* dax=inode: only files to which the host gives FUSE_ATTR_DAX */
 	struct inode_table *inodes;
+	struct lock_waits *lock_waits;
 	struct fuse_init_wish wish;
 	struct relay_worker *workers; /* linked; see relay_add_worker() */
 
@@ -62,9 +65,9 @@ struct relay_worker {
 	struct client_slot *slot; /* another one after a request was given up */
 	void *payload; /* where replies of ours are put; NULL: in the slot, behind the header */
 
-	/* The request that it serves, or 0, and whether who asked got a signal meanwhile. */
+	/* The request that it serves, or 0, and the last of its requests whose asker got a signal. */
 	_Atomic uint64_t unique;
-	_Atomic bool interrupted;
+	_Atomic uint64_t interrupted;
 };
 
 /* relay_add_worker() - interrupts will find its requests. Before any of them runs. */

@@ -12,6 +12,7 @@
 #include "host/cred.h"
 #include "host/fuse_server.h"
 #include "host/idmap.h"
+#include "host/lock_range.h"
 #include "wire/fuse_req.h"
 
 /*
@@ -21,6 +22,13 @@
  */
 #define FS_MAX_PAGES 512u
 #define FS_MAX_WRITE (FS_MAX_PAGES * 4096u)
+
+/*
+ * What a guest can have of locks of fcntl(2): owners, each of which takes a descriptor, and ranges,
+ * which take memory of the kernel. More are refused with ENOLCK.
+ */
+#define FS_MAX_LOCK_OWNERS 1024u
+#define FS_MAX_LOCK_RANGES 8192u
 
 /* A request without WRITE's payload is copied into private memory; this bounds it. */
 #define FS_MAX_REQUEST (257u * 4096u)
@@ -32,6 +40,8 @@
  *   (the mapper's locks; they are held while the front end answers)
  *   nodes         the two inode tables and the counts in each fs_inode; a leaf
  *   files         the handle table and the counts in each fs_handle; a leaf
+ *   (a lock owner's own, fs_lock.c)
+ *   locks         the table of lock owners and what stands in each; a leaf
  * No leaf is held during a system call on the shared directory.
  */
 struct fuse_server {
@@ -52,6 +62,10 @@ struct fuse_server {
 	pthread_mutex_t files;
 	struct idmap handles;
 	uint64_t last_fh;
+
+	pthread_mutex_t locks;
+	struct idmap lock_owners;
+	unsigned int lock_ranges; /* of all of them, and those that a request may add */
 
 	/* Statistics: single numbers, relaxed. */
 	_Atomic uint64_t requests;
@@ -80,6 +94,7 @@ struct fs_handle {
 	bool dir;
 	int fd;
 	pthread_mutex_t lock;
+	struct fs_lock_owner *lock_owners; /* whose locks end with it; under locks */
 };
 
 /* One request on its way. */
@@ -184,6 +199,10 @@ static inline int fs_href(struct fs_call *c, uint64_t fh, bool dir, struct fs_ha
 	return fs_handle_get(c->s, fh, dir, &r->h);
 }
 
+/* fs_lock.c: a process has closed the file, or ended; an open file is closed. Their locks end. */
+void fs_lock_flush(struct fuse_server *s, uint64_t nodeid, uint64_t owner);
+void fs_lock_drop_handle(struct fuse_server *s, struct fs_handle *h);
+
 /* fs_attr.c */
 #define FS_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 int fs_stat(int fd, struct statx *ret); /* of an O_PATH descriptor too */
@@ -237,6 +256,7 @@ typedef int fs_op(struct fs_call *c);
 	X(ACCESS, access) X(CREATE, create) X(TMPFILE, tmpfile) X(FALLOCATE, fallocate)            \
 	X(LSEEK, lseek) X(COPY_FILE_RANGE, copy_file_range) X(SYNCFS, syncfs) X(STATX, statx)      \
 	X(COPY_FILE_RANGE_64, copy_file_range_64)                                                  \
+	X(GETLK, getlk) X(SETLK, setlk) X(SETLKW, setlkw)                                          \
 	X(FORGET, forget) X(BATCH_FORGET, batch_forget) X(INTERRUPT, interrupt)                    \
 	X(SETUPMAPPING, setupmapping) X(REMOVEMAPPING, removemapping)
 /* clang-format on */

@@ -54,6 +54,8 @@ struct fuse_server_config {
 	bool xattr;
 	bool posix_acl;	       /* the guest may check permissions by ACLs; needs xattr */
 	bool security_label;   /* what the guest creates gets the label that it says */
+	bool posix_lock;       /* locks of fcntl(2) are kept here, not in the guest */
+	bool flock;	       /* those of flock(2) */
 	bool submounts;	       /* the guest may show mount points in the directory as such */
 	uint64_t max_nodes;    /* each takes a descriptor; 0: as many as the process may open */
 	uint64_t window;       /* bytes; 0: no DAX */
@@ -94,6 +96,8 @@ struct fuse_server_stats {
 	uint64_t write_bytes; /* data of WRITE requests */
 	uint64_t nodes;	      /* now, the root included */
 	uint64_t handles;     /* now */
+	uint64_t lock_owners; /* now: who has locks of fcntl(2) here */
+	uint64_t lock_ranges; /* now: what they have locked */
 	uint64_t faults;      /* requests refused by a quirk */
 };
 

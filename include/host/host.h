@@ -18,6 +18,8 @@ struct host_config {
 	bool posix_acl;
 	bool security_label;
 	bool submounts;
+	bool posix_lock;
+	bool flock;
 	enum fuse_inode_dax inode_dax;
 	uint64_t inode_dax_size;
 	struct host_quirks quirks;

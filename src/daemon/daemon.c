@@ -158,7 +158,8 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 	if (r < 0)
 		return r;
 	d->relay.inodes = inode_table_create(d->relay.dax);
-	if (!d->relay.inodes)
+	d->relay.lock_waits = lock_waits_create(d->relay.client);
+	if (!d->relay.inodes || !d->relay.lock_waits)
 		return -ENOMEM;
 	d->relay.wish.dax = d->relay.dax;
 	d->relay.by_cost = d->o->dax == DAX_DEFAULT;
@@ -234,6 +235,7 @@ static void daemon_set_gauges(const struct daemon *d)
 	if (d->relay.dax)
 		dax_get_status(d->relay.dax, &s);
 	gauge_set(GAUGE_inodes, d->relay.inodes ? inode_table_count(d->relay.inodes) : 0);
+	gauge_set(GAUGE_lock_waits, lock_waits_count(d->relay.lock_waits));
 	gauge_set(GAUGE_arena_bytes, d->dev ? d->dev->arena->size : 0);
 	gauge_set(GAUGE_window_bytes, s.window_bytes);
 	gauge_set(GAUGE_window_free_bytes, s.free_bytes);
@@ -324,12 +326,16 @@ static void daemon_end(struct daemon *d)
 	pthread_t watchdog;
 	bool watched = false;
 
+	/* Who waits for a lock has the file open, and would hold the mount up. */
+	lock_waits_stop(d->relay.lock_waits);
 	if (d->session && d->workers)
 		daemon_unmount(d);
 	if (d->dev)
 		watched = pthread_create(&watchdog, NULL, daemon_watchdog, d) == 0;
+	lock_waits_join(d->relay.lock_waits);
 	workers_stop(d->workers);
 	rings_stop(d->rings);
+	lock_waits_destroy(steal_ptr(d->relay.lock_waits));
 	if (d->session) {
 		fuse_session_unmount(d->session);
 		fuse_session_destroy(d->session);

@@ -269,7 +269,8 @@ static void *worker_main(void *arg)
 	while (!atomic_load_explicit(&all->stop, memory_order_relaxed)) {
 		n = worker_next(w);
 		if (n < 0) {
-			if (n != -ENODEV)
+			/* The latter also when an unmount meets a request, such as a late RELEASE. */
+			if (n != -ENODEV && n != -ECONNABORTED)
 				log_err("reading requests of the kernel: %s", strerror(-n));
 			break;
 		}

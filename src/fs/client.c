@@ -11,6 +11,7 @@
 
 #define POOL_SLOTS  6u
 #define SPARE_SLOTS 2u
+#define SMALL_SLOTS (1 + SPARE_SLOTS)
 
 static size_t slot_bytes(size_t req_cap, size_t rep_cap)
 {
@@ -23,7 +24,7 @@ static size_t slot_bytes(size_t req_cap, size_t rep_cap)
 size_t client_arena_size(unsigned int nslots, size_t req_cap, size_t rep_cap)
 {
 	return (nslots + SPARE_SLOTS) * slot_bytes(req_cap, rep_cap) +
-	       (POOL_SLOTS + 1) * slot_bytes(CLIENT_OWN_CAP, CLIENT_OWN_CAP);
+	       (POOL_SLOTS + SMALL_SLOTS + 1) * slot_bytes(CLIENT_OWN_CAP, CLIENT_OWN_CAP);
 }
 
 int client_slot_create(struct client *c, size_t req_cap, size_t rep_cap, struct client_slot **ret)
@@ -44,6 +45,7 @@ int client_slot_create(struct client *c, size_t req_cap, size_t rep_cap, struct 
 		return -ENOMEM;
 	}
 	s->client = c;
+	s->home = &c->spare;
 	s->vreq.give_up_arg = s;
 	s->req_cap = req_cap;
 	s->rep_cap = rep_cap;
@@ -105,13 +107,13 @@ int client_create(struct fs_dev *dev, struct client **ret)
 	c->dev = dev;
 	(void)pthread_mutex_init(&c->lock, NULL);
 	(void)pthread_cond_init(&c->freed, NULL);
-	for (unsigned int i = 0; r == 0 && i < POOL_SLOTS; i++) {
+	for (unsigned int i = 0; r == 0 && i < POOL_SLOTS + SMALL_SLOTS; i++) {
 		struct client_slot *s;
 
 		r = client_slot_create(c, CLIENT_OWN_CAP, CLIENT_OWN_CAP, &s);
 		if (r == 0) {
-			s->next = c->pool;
-			c->pool = s;
+			s->home = i < POOL_SLOTS ? &c->pool : &c->small;
+			client_spare_put(c, s);
 		}
 	}
 	if (r == 0)
@@ -133,6 +135,7 @@ void client_destroy(struct client *c)
 	client_slot_destroy(c->probe);
 	slots_destroy(c->pool);
 	slots_destroy(c->spare);
+	slots_destroy(c->small);
 	slots_destroy(c->late);
 	(void)pthread_mutex_destroy(&c->lock);
 	(void)pthread_cond_destroy(&c->freed);

@@ -22,8 +22,11 @@
  * begun to write must not appear after others' later writes.
  */
 
-/* Is the thread being killed? Signals it survives must not fail its requests. */
-static bool killed(uint32_t pid)
+/*
+ * Is the thread being killed? Signals it survives must not fail its requests. @set: where SIGKILL
+ * is looked for, the thread's own signals or those of its process.
+ */
+static bool killed(uint32_t pid, const char *set)
 {
 	char path[32], text[4096];
 	_cleanup_close_ int fd = -1;
@@ -37,19 +40,21 @@ static bool killed(uint32_t pid)
 		return false;
 	text[n] = 0;
 	/* Any deadly signal becomes a SIGKILL of each thread. */
-	line = strstr(text, "\nSigPnd:");
-	return line && strtoull(line + strlen("\nSigPnd:"), NULL, 16) & UINT64_C(1)
-										<< (SIGKILL - 1);
+	line = strstr(text, set);
+	return line && strtoull(line + strlen(set), NULL, 16) & UINT64_C(1) << (SIGKILL - 1);
 }
 
-/* Does it change nothing that anybody else could see? */
+/* Does it change nothing that anybody else could see, or that could not be undone? */
 static bool harmless(const struct fuse_in_header *h)
 {
 	const struct fuse_open_in *open = (const void *)(h + 1);
+	const struct fuse_lk_in *lk = (const void *)(h + 1);
 
 	switch (h->opcode) {
 	case FUSE_OPEN:
 		return !(open->flags & O_TRUNC);
+	case FUSE_SETLK:
+		return lk->lk.type != F_UNLCK;
 	case FUSE_LOOKUP:
 	case FUSE_GETATTR:
 	case FUSE_STATX:
@@ -72,27 +77,40 @@ static bool harmless(const struct fuse_in_header *h)
 	}
 }
 
+/*
+ * A process that ends closes its files, and waits for each FLUSH, of which nobody sees the result.
+ * The kernel does not tell of a signal then: the thread has taken it already. That of the process
+ * stays, when it was SIGKILL.
+ */
+static bool nobody_waits(const struct client_slot *s, const struct fuse_in_header *h)
+{
+	if (h->opcode == FUSE_FLUSH)
+		return killed(h->pid, "\nShdPnd:");
+	return s->interrupted && atomic_load(s->interrupted) == h->unique && harmless(h) &&
+	       killed(h->pid, "\nSigPnd:");
+}
+
 bool client_give_up(void *arg)
 {
 	struct client_slot *s = arg;
 	const struct fuse_in_header *h = (const void *)s->req;
 	struct client *c = s->client;
 
-	if (!s->interrupted || !atomic_load(s->interrupted) || !harmless(h) || !killed(h->pid))
+	if (!nobody_waits(s, h))
 		return false;
 	scoped_lock(&c->lock);
-	s->successor = c->spare;
+	s->successor = *s->home;
 	if (!s->successor)
 		return false;
-	c->spare = s->successor->next;
+	*s->home = s->successor->next;
 	return true;
 }
 
 void client_spare_put(struct client *c, struct client_slot *s)
 {
 	scoped_lock(&c->lock);
-	s->next = c->spare;
-	c->spare = s;
+	s->next = *s->home;
+	*s->home = s;
 }
 
 void client_keep_successor(struct client_slot *s)
@@ -133,10 +151,42 @@ static void undo(struct client *c, const struct client_slot *s)
 		memcpy(&open, out + 1, sizeof(open));
 		(void)client_release(c, h->nodeid, open.fh, h->opcode == FUSE_OPENDIR);
 		break;
+	case FUSE_SETLK:
 	case FUSE_SETLKW:
 		(void)client_unlock(c, h->nodeid, (const struct fuse_lk_in *)(const void *)(h + 1));
 		break;
 	}
+}
+
+int client_try_lock(struct client *c, const struct fuse_in_header *h, const struct fuse_lk_in *lk,
+		    const _Atomic uint64_t *interrupted)
+{
+	struct {
+		struct fuse_in_header h;
+		struct fuse_lk_in lk;
+	} * req;
+	struct client_slot *s;
+	int r;
+
+	/* There is one: who calls is alone, and who gives one up gets another. */
+	(void)pthread_mutex_lock(&c->lock);
+	s = c->small;
+	c->small = s->next;
+	(void)pthread_mutex_unlock(&c->lock);
+	req = (void *)s->req;
+	*req = (__typeof__(*req)){ .h = *h, .lk = *lk };
+	req->h.opcode = FUSE_SETLK;
+	req->h.len = sizeof(*req);
+	s->interrupted = interrupted;
+	r = client_exchange(c, s, 0, sizeof(*req), sizeof(struct fuse_out_header));
+	if (r == -EINTR)
+		s = client_abandon(s);
+	else if (r > 0)
+		r = ((const struct fuse_out_header *)(const void *)s->rep)->error;
+	client_spare_put(c, s);
+	if (atomic_load_explicit(&c->any_late, memory_order_relaxed))
+		client_collect_late(c);
+	return r;
 }
 
 void client_collect_late(struct client *c)

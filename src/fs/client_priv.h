@@ -36,7 +36,7 @@ int client_check_reply(const struct client_slot *slot, const struct fuse_in_head
 /* virtq_req.give_up: the slot is @arg. When true, it has a successor. */
 bool client_give_up(void *arg);
 
-/* client_spare_put() - one more spare, or one that is free again. */
+/* client_spare_put() - one more spare of its size, or one that is free again. */
 void client_spare_put(struct client *c, struct client_slot *s);
 
 /* client_keep_successor() - the answer has come after all. */

@@ -140,6 +140,7 @@ void relay_release(struct relay_req *q)
 {
 	relay_settle_times(q->r, q->h->nodeid);
 	(void)relay_forward(q, NULL);
+	relay_unlocked(q);
 	if (q->r->dax)
 		inode_released(q->r->inodes, q->h->nodeid);
 }

@@ -160,13 +160,9 @@ static void relay_hiprio(struct relay_req *q)
 static void relay_interrupt(struct relay_req *q)
 {
 	const struct fuse_interrupt_in *in = q->p.arg;
-	struct relay *r = q->r;
 
-	for (struct relay_worker *w = r->workers; w; w = w->next)
-		/* When it has just taken another, that one's asker will not be found killed. */
-		if (atomic_load(&w->unique) == in->unique)
-			atomic_store(&w->interrupted, true);
-	relay_hiprio(q);
+	if (!relay_interrupt_lock(q->r, in->unique))
+		relay_hiprio(q);
 }
 
 static void relay_forget(struct relay_req *q)
@@ -208,6 +204,8 @@ static const relay_fn relay_fns[FUSE_OP_MAX] = {
 	[FUSE_READDIRPLUS] = relay_readdirplus,
 	[FUSE_FLUSH] = relay_flush,
 	[FUSE_FSYNC] = relay_flush,
+	[FUSE_SETLK] = relay_setlk,
+	[FUSE_SETLKW] = relay_setlk,
 };
 
 void relay_handle(struct relay_worker *w, size_t len)
@@ -222,7 +220,6 @@ void relay_handle(struct relay_worker *w, size_t len)
 	memcpy(&q.header, w->slot->req, sizeof(q.header));
 	q.h = &q.header;
 	w->slot->interrupted = &w->interrupted;
-	atomic_store_explicit(&w->interrupted, false, memory_order_relaxed);
 	atomic_store(&w->unique, q.header.unique);
 	counter_add(COUNTER_kernel_requests, 1);
 	q.parsed = fuse_req_parse(w->slot->req, len, len, &q.p) == 0;

@@ -54,6 +54,16 @@ void relay_open(struct relay_req *q);
 void relay_create(struct relay_req *q);
 void relay_release(struct relay_req *q);
 
+/* lock.c */
+void relay_setlk(struct relay_req *q);	 /* SETLK, SETLKW */
+/* relay_unlocked() - @q may have unlocked something of its inode: others may get it now. */
+void relay_unlocked(struct relay_req *q);
+/*
+ * relay_interrupt_lock() - the asker of @unique got a signal: mark it with whoever serves it. True when it
+ * waited for a lock and has been answered.
+ */
+bool relay_interrupt_lock(struct relay *r, uint64_t unique);
+
 /* size.c: what changes a file's size or data, and what tells of it. */
 void relay_setattr(struct relay_req *q);
 void relay_fallocate(struct relay_req *q);

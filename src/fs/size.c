@@ -114,6 +114,9 @@ void relay_flush(struct relay_req *q)
 {
 	relay_settle_times(q->r, q->h->nodeid);
 	(void)relay_forward(q, NULL);
+	/* What closes a file has no locks on it any more. */
+	if (q->h->opcode == FUSE_FLUSH)
+		relay_unlocked(q);
 }
 
 /* A change of attributes or extended attributes may bring privileges that a write must drop. */

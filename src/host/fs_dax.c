@@ -76,24 +76,24 @@ static int fs_dax_range(const struct fuse_server *s, const struct fuse_setupmapp
 }
 
 /*
- * A hole has no room on the disk yet. When there is none left, touching it is a SIGBUS in the
- * process that is the machine: for a write, and on a tmpfs also for a read. As a request it is an
- * error that the guest's program hears of, so what has holes is not mapped for that.
+ * A hole has no room on the disk yet. When there is none left, or a quota does not allow it,
+ * touching it is a SIGBUS in the process that is the machine: for a write, and on a tmpfs also for
+ * a read. As a request it is an error that the guest's program hears of, so what has holes is not
+ * mapped for that. On btrfs each write takes new room, so there all is as a hole.
  */
 static int fs_dax_holes(int fd, const struct fuse_setupmapping_in *in, bool *write)
 {
 	off_t hole = lseek(fd, (off_t)in->foffset, SEEK_HOLE);
+	bool none = hole < 0 || (uint64_t)hole >= in->foffset + in->len;
 	struct statfs fs;
 
-	if (hole < 0)
-		return errno == EINVAL ? 0 : -errno; /* it cannot tell */
-	if ((uint64_t)hole >= in->foffset + in->len)
+	if ((hole < 0 && errno != EINVAL) || fstatfs(fd, &fs) < 0) /* EINVAL: it cannot tell */
+		return -errno;
+	if (none && fs.f_type != BTRFS_SUPER_MAGIC)
 		return 0;
 	if (in->flags & FUSE_SETUPMAPPING_FLAG_WRITE)
 		return -ENODATA;
 	*write = false;
-	if (fstatfs(fd, &fs) < 0)
-		return -errno;
 	return fs.f_type == TMPFS_MAGIC ? -ENODATA : 0;
 }
 

@@ -115,7 +115,10 @@ int fs_op_fsyncdir(struct fs_call *c)
 	return fs_sync(c, true);
 }
 
-/* What the last close does here (write-back of a network file system) must be done and reported. */
+/*
+ * A close: the locks of who closes end, and what the last close does here (write-back of a network
+ * file system) must be done and reported.
+ */
 int fs_op_flush(struct fs_call *c)
 {
 	_cleanup_handle_ struct fs_handle_ref h = { 0 };
@@ -125,6 +128,8 @@ int fs_op_flush(struct fs_call *c)
 
 	if (r < 0)
 		return r;
+	if (fs_flags(c) & FUSE_POSIX_LOCKS)
+		fs_lock_flush(c->s, c->req.h->nodeid, in->lock_owner);
 	fd = fcntl(h.h->fd, F_DUPFD_CLOEXEC, 3);
 	return fd < 0 || close(fd) < 0 ? -errno : 0;
 }

@@ -52,8 +52,9 @@ int fs_handle_get(struct fuse_server *s, uint64_t fh, bool dir, struct fs_handle
 	return 0;
 }
 
-static void fs_handle_free(struct fs_handle *h)
+static void fs_handle_free(struct fuse_server *s, struct fs_handle *h)
 {
+	fs_lock_drop_handle(s, h);
 	close_keep_errno(h->fd);
 	(void)pthread_mutex_destroy(&h->lock);
 	free(h);
@@ -67,7 +68,7 @@ void fs_handle_put(struct fuse_server *s, struct fs_handle *h)
 	last = --h->users == 0;
 	(void)pthread_mutex_unlock(&s->files);
 	if (last)
-		fs_handle_free(h);
+		fs_handle_free(s, h);
 }
 
 int fs_handle_release(struct fuse_server *s, uint64_t fh, bool dir)
@@ -99,7 +100,7 @@ void fs_handle_drop_all(struct fuse_server *s)
 
 		for (e = old.slot[n]; e; e = next) {
 			next = e->next;
-			fs_handle_free(container_of(e, struct fs_handle, by_id));
+			fs_handle_free(s, container_of(e, struct fs_handle, by_id));
 		}
 	}
 	idmap_free(&old);
@@ -125,10 +126,11 @@ uint32_t fs_open_reply_flags(const struct fs_call *c, bool dir, int flags)
 	uint32_t out = 0;
 
 	/*
-	 * Who could not write has nothing that FLUSH could report, and locks are the guest's own:
-	 * then close(2) need not ask. Kernels before 7.35 do not know the flag.
+	 * Who could not write has nothing that FLUSH could report, and where locks are the guest's
+	 * own close(2) need not ask. Kernels before 7.35 do not know the flag.
 	 */
-	if (!dir && (flags & O_ACCMODE) == O_RDONLY && c->s->minor >= 35)
+	if (!dir && (flags & O_ACCMODE) == O_RDONLY && c->s->minor >= 35 &&
+	    !(fs_flags(c) & FUSE_POSIX_LOCKS))
 		out |= FOPEN_NOFLUSH;
 	switch (c->s->cfg.cache) {
 	case FUSE_CACHE_NONE:

@@ -8,7 +8,7 @@
 #include "wire/fuse_init.h"
 
 /*
- * Flags are granted only when the guest offers them. Not here: locks, which stay the guest's;
+ * Flags are granted only when the guest offers them. Not here:
  * EXPORT_SUPPORT, because a nodeid is void once it is forgotten; WRITEBACK_CACHE, because the size
  * and mtime are this side's; HANDLE_KILLPRIV, as V2 tells more; what is about notifications.
  */
@@ -39,6 +39,11 @@ static uint64_t fs_init_flags(const struct fuse_server *s)
 		flags |= FUSE_SECURITY_CTX;
 	if (s->cfg.submounts)
 		flags |= FUSE_SUBMOUNTS;
+	/* Without these the guest's kernel keeps its locks itself. */
+	if (s->cfg.posix_lock)
+		flags |= FUSE_POSIX_LOCKS;
+	if (s->cfg.flock)
+		flags |= FUSE_FLOCK_LOCKS;
 	return flags;
 }
 

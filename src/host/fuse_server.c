@@ -188,6 +188,7 @@ int fuse_server_new(const struct fuse_server_config *cfg, struct fuse_server **r
 	}
 	(void)pthread_mutex_init(&s->nodes, NULL);
 	(void)pthread_mutex_init(&s->files, NULL);
+	(void)pthread_mutex_init(&s->locks, NULL);
 	(void)pthread_rwlockattr_init(&attr);
 	/* Else INIT could wait for ever behind requests that overlap. */
 	(void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -219,9 +220,11 @@ void fuse_server_free(struct fuse_server *s)
 	idmap_free(&s->by_id);
 	idmap_free(&s->by_key);
 	idmap_free(&s->handles);
+	idmap_free(&s->lock_owners);
 	close_keep_errno(s->proc_fd);
 	(void)pthread_mutex_destroy(&s->nodes);
 	(void)pthread_mutex_destroy(&s->files);
+	(void)pthread_mutex_destroy(&s->locks);
 	(void)pthread_rwlock_destroy(&s->session);
 	free(s);
 }
@@ -241,4 +244,8 @@ void fuse_server_stats(struct fuse_server *s, struct fuse_server_stats *ret)
 	(void)pthread_mutex_lock(&s->files);
 	ret->handles = s->handles.count;
 	(void)pthread_mutex_unlock(&s->files);
+	(void)pthread_mutex_lock(&s->locks);
+	ret->lock_owners = s->lock_owners.count;
+	ret->lock_ranges = s->lock_ranges;
+	(void)pthread_mutex_unlock(&s->locks);
 }

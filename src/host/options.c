@@ -36,6 +36,9 @@ const char *host_options_usage(void)
 	       "                                 ACLs, checked by the guest (on, with xattr)\n"
 	       "      --security-label           store the guest's security labels\n"
 	       "      --announce-submounts       show mount points in DIR as such\n"
+	       "      --posix-lock, --no-posix-lock\n"
+	       "                                 keep the guest's fcntl() locks here (off)\n"
+	       "      --flock, --no-flock        keep the guest's flock() locks here (off)\n"
 	       "      --sandbox=none|chroot|namespace\n"
 	       "                                 confinement (namespace as root, else none)\n"
 	       "      --seccomp=none|kill|log|trap\n"
@@ -150,6 +153,10 @@ enum {
 	OPT_NO_POSIX_ACL,
 	OPT_SECURITY_LABEL,
 	OPT_SUBMOUNTS,
+	OPT_POSIX_LOCK,
+	OPT_NO_POSIX_LOCK,
+	OPT_FLOCK,
+	OPT_NO_FLOCK,
 	OPT_SANDBOX,
 	OPT_SECCOMP,
 	OPT_LOG_LEVEL,
@@ -174,6 +181,10 @@ static const struct option host_options[] = {
 	{ "no-posix-acl", no_argument, NULL, OPT_NO_POSIX_ACL },
 	{ "security-label", no_argument, NULL, OPT_SECURITY_LABEL },
 	{ "announce-submounts", no_argument, NULL, OPT_SUBMOUNTS },
+	{ "posix-lock", no_argument, NULL, OPT_POSIX_LOCK },
+	{ "no-posix-lock", no_argument, NULL, OPT_NO_POSIX_LOCK },
+	{ "flock", no_argument, NULL, OPT_FLOCK },
+	{ "no-flock", no_argument, NULL, OPT_NO_FLOCK },
 	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "seccomp", required_argument, NULL, OPT_SECCOMP },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
@@ -237,6 +248,14 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 		return 0;
 	case OPT_SUBMOUNTS:
 		o->host.submounts = true;
+		return 0;
+	case OPT_POSIX_LOCK:
+	case OPT_NO_POSIX_LOCK:
+		o->host.posix_lock = c == OPT_POSIX_LOCK;
+		return 0;
+	case OPT_FLOCK:
+	case OPT_NO_FLOCK:
+		o->host.flock = c == OPT_FLOCK;
 		return 0;
 	case OPT_SANDBOX:
 		r = parse_word(arg, sandboxes, ARRAY_SIZE(sandboxes), &v);

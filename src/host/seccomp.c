@@ -26,7 +26,7 @@ static const char *const allowed[] = {
 	"getdents64", "readlinkat", "mkdirat", "mknodat", "unlinkat", "renameat", "renameat2",
 	"linkat", "symlinkat", "fchmod", "fchmodat", "fchmodat2", "fchownat", "utimensat",
 	"ftruncate", "fallocate", "copy_file_range", "fsync", "fdatasync", "syncfs", "dup",
-	"fcntl", "umask",
+	"fcntl", "flock", "umask",
 	/* extended attributes, by names in /proc/self/fd (fs_xattr.c) */
 	"fchdir", "getxattr", "setxattr", "listxattr", "removexattr", "fgetxattr", "fsetxattr",
 	"flistxattr", "fremovexattr",

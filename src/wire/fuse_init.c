@@ -130,6 +130,16 @@ static uint64_t init_mask(enum fuse_init_rule rule, bool dax)
 	return mask;
 }
 
+/* What the host may grant to the kernel. */
+static uint64_t init_forwarded(const struct fuse_init_wish *wish)
+{
+	uint64_t mask = init_mask(FUSE_INIT_FORWARD, wish->dax);
+
+	/* A ring's entry cannot be left before its answer: who waits would be in the way of who
+	 * unlocks. */
+	return wish->io_uring ? mask & ~(uint64_t)(FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS) : mask;
+}
+
 /* What the kernel sent, extended by zeroes to the newest layout. */
 static int init_in_read(const void *in, size_t len, struct fuse_init_in *ret, uint64_t *ret_flags)
 {
@@ -164,7 +174,7 @@ int fuse_init_to_host(const void *in, size_t len, const struct fuse_init_wish *w
 	r = init_in_read(in, len, &kernel, &offered);
 	if (r < 0)
 		return r;
-	flags = offered & init_mask(FUSE_INIT_FORWARD, wish->dax);
+	flags = offered & init_forwarded(wish);
 	if (wish->dax)
 		flags |= init_mask(FUSE_INIT_HOST, true);
 
@@ -228,7 +238,7 @@ int fuse_init_to_kernel(const void *in, size_t in_len, const void *out, size_t l
 		return r;
 
 	host_flags = host.flags | (uint64_t)host.flags2 << 32;
-	flags = offered & host_flags & init_mask(FUSE_INIT_FORWARD, wish->dax);
+	flags = offered & host_flags & init_forwarded(wish);
 	flags |= offered & init_mask(FUSE_INIT_LOCAL, wish->dax);
 	/* Once it is granted the kernel holds requests back until all rings are registered. */
 	if (!wish->io_uring)

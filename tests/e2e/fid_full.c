@@ -32,8 +32,8 @@ static void enter_small(void)
 	fail(__FILE__, __LINE__, "the room of removed files does not come back");
 }
 
-/* fill() - write until there is no room; what was acknowledged */
-static off_t fill(int fd, off_t from)
+/* fill_until() - write until there is this error; what was acknowledged */
+static off_t fill_until(int fd, off_t from, int error)
 {
 	char *buf = malloc(STEP);
 
@@ -50,9 +50,51 @@ static off_t fill(int fd, off_t from)
 		if (from > 512 * MIB)
 			fail(__FILE__, __LINE__, "the small file system does not become full");
 	}
-	EQ(errno, ENOSPC);
+	EQ(errno, error);
 	free(buf);
 	return from;
+}
+
+static off_t fill(int fd, off_t from)
+{
+	return fill_until(fd, from, ENOSPC);
+}
+
+/*
+ * The caller has prepared ../quota, a file system with room enough, but not for us. In the middle
+ * of a file, and where writing over old data needs new room, too: what was acknowledged is there.
+ */
+static void quota_write(void)
+{
+	off_t done = 0, over = 0;
+	char page[PAGE];
+	int fd = -1;
+
+	if (chdir("../quota") < 0)
+		skip("no quota was prepared");
+	/* What was removed gives its room back later. */
+	for (int i = 0; i < 600 && done < 2 * MIB; i++) {
+		(void)unlink("a");
+		(void)usleep(i ? 100000 : 0);
+		fd = OK(open("a", O_RDWR | O_CREAT, 0644));
+		done = fill_until(fd, 0, EDQUOT);
+		if (done < 2 * MIB)
+			OK(close(fd));
+	}
+	CHECK(done >= 2 * MIB);
+	for (; over + PAGE <= done; over += PAGE) {
+		pattern_fill(page, PAGE, 2, (uint64_t)over);
+		if (pwrite(fd, page, PAGE, over) != PAGE)
+			break;
+	}
+	EQ(over + PAGE <= done && errno != EDQUOT, 0);
+	(void)fsync(fd);
+	OK(close(fd));
+	fd = OK(open("a", O_RDONLY));
+	EQ(size_of(fd), done);
+	check_pattern(fd, 0, over, 2);
+	check_pattern(fd, over, done - over, 1);
+	OK(unlink("a"));
 }
 
 /* What was acknowledged is there, also after the file is opened anew. */
@@ -184,8 +226,8 @@ static void full_mmap(void)
 }
 
 const struct test fid_full_tests[] = {
-	{ "full_write", full_write }, { "full_then_room", full_then_room },
-	{ "full_hole", full_hole },   { "full_names", full_names },
-	{ "full_mmap", full_mmap },
-	{ "statfs_follows", statfs_follows },   { 0 },
+	{ "full_write", full_write },	{ "full_then_room", full_then_room },
+	{ "full_hole", full_hole },	{ "full_names", full_names },
+	{ "full_mmap", full_mmap },	{ "statfs_follows", statfs_follows },
+	{ "quota_write", quota_write }, { 0 },
 };

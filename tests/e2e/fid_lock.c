@@ -167,6 +167,26 @@ static void posix_waits(void)
 	other_end(&o);
 }
 
+/* Who is killed while it waits ends, and gets nothing later. */
+static void lock_killed(void)
+{
+	int fd = create_file("f", 1000, 1), status;
+	struct flock l = range(F_WRLCK, 0, 10);
+	struct other o;
+
+	OK(fcntl(fd, F_SETLK, &l));
+	other_start(&o, wait_range);
+	CHECK(!other_has(&o, 300));
+	OK(kill(o.pid, SIGKILL));
+	EQ(waitpid(o.pid, &status, 0), o.pid);
+	EQ(WIFSIGNALED(status) ? WTERMSIG(status) : 0, SIGKILL);
+	l.l_type = F_UNLCK;
+	OK(fcntl(fd, F_SETLK, &l));
+	other_start(&o, wait_range);
+	CHECK(other_has(&o, 20000));
+	other_end(&o);
+}
+
 static void on_alarm(int sig)
 {
 	(void)sig;
@@ -294,6 +314,7 @@ const struct test fid_lock_tests[] = {
 	{ "posix_ranges", posix_ranges },
 	{ "posix_waits", posix_waits },
 	{ "lock_interrupted", lock_interrupted },
+	{ "lock_killed", lock_killed },
 	{ "posix_deadlock", posix_deadlock },
 	{ "ofd_locks", ofd_locks },
 	{ "lock_modes", lock_modes },

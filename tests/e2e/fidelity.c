@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -48,9 +49,10 @@ static const char usage[] =
 	"usage: fidelity [--timeout S] [--in-place] DIR [TEST...]\n"
 	"       fidelity --list\n"
 	"       fidelity --uid                     print the effective user\n"
-	"       fidelity --lock FILE               take a POSIX lock, print 'locked', hold it "
-	"until\n"
-	"                                          the end of stdin; 1 when another has it\n"
+	"       fidelity --lock|--flock FILE       take a lock, print 'locked', hold it until "
+	"the\n"
+	"                                          end of stdin; 1 when another has it\n"
+	"       fidelity --lock-wait|--flock-wait FILE  the same, and wait for it\n"
 	"Runs the tests, or these, in directories of their own in DIR, or in DIR itself. Prints\n"
 	"'pass GROUP TEST', 'fail GROUP TEST - REASON' or 'unsupported GROUP TEST - REASON'.\n";
 
@@ -115,13 +117,23 @@ static int run_one(const char *group, const struct test *t, const char *dir, boo
 	return r;
 }
 
-static int hold_lock(const char *file)
+/* @how: "--lock", "--lock-wait", "--flock" or "--flock-wait" */
+static bool take_lock(int fd, const char *how)
 {
+	bool wait = strstr(how, "-wait");
 	struct flock l = { .l_type = F_WRLCK };
+
+	if (!strncmp(how, "--flock", 7))
+		return flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) == 0;
+	return fcntl(fd, wait ? F_SETLKW : F_SETLK, &l) == 0;
+}
+
+static int hold_lock(const char *how, const char *file)
+{
 	int fd = open(file, O_RDWR);
 	char c;
 
-	if (fd < 0 || fcntl(fd, F_SETLK, &l) < 0) {
+	if (fd < 0 || !take_lock(fd, how)) {
 		int status = fd >= 0 && errno == EAGAIN ? 1 : 2;
 
 		perror(file);
@@ -153,8 +165,8 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && !strcmp(argv[1], "--uid"))
 		return printf("%u\n", geteuid()) < 0;
-	if (argc == 3 && !strcmp(argv[1], "--lock"))
-		return hold_lock(argv[2]);
+	if (argc == 3 && (!strncmp(argv[1], "--lock", 6) || !strncmp(argv[1], "--flock", 7)))
+		return hold_lock(argv[1], argv[2]);
 	for (; *arg && **arg == '-' && !list; arg++) {
 		if (!strcmp(*arg, "--timeout") && arg[1])
 			timeout_s = (int)strtol(*++arg, NULL, 0);

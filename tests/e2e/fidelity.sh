@@ -8,7 +8,7 @@ unsupported=77	# the exit status of a test that says so
 
 # prepare_share - the directory that all columns use: a fresh ext4 file system, and in it
 #
-# many: 100,000 entries; small: a tmpfs without much room; place: what fid_place.c wants; ro: the same,
+# many: 100,000 entries; small: a tmpfs without much room; quota: a btrfs of which little may be used; place: what fid_place.c wants; ro: the same,
 # read-only for the host; cross: for the tests with both ends.
 prepare_share()
 {
@@ -21,6 +21,7 @@ prepare_share()
 	mkdir "$share/many" "$share/small" "$share/place" "$share/ro" "$share/cross"
 	(cd "$share/many" && seq 0 99999 | xargs touch)
 	mount -t tmpfs -o size=8m tmpfs "$share/small"
+	prepare_quota "$share/quota"
 	"$host_fstest" --make "$share/place/file" 10000 1
 	mknod "$share/place/null" c 1 3
 	chmod 666 "$share/place/null"
@@ -28,6 +29,22 @@ prepare_share()
 	chmod 4755 "$share/place/id"
 	mount --bind "$share/place" "$share/ro"
 	mount -o remount,bind,ro "$share/ro"
+}
+
+# prepare_quota DIRECTORY - no such directory where mkfs.btrfs or the kernel's quota is missing
+#
+# Of file systems with quotas this is the one that all kernels of ours have.
+prepare_quota()
+{
+	mkdir "$1"
+	truncate -s 256M "$work/quota-image"
+	if mkfs.btrfs -q "$work/quota-image" && mount -o loop,commit=1 "$work/quota-image" "$1" &&
+		btrfs quota enable "$1" && btrfs qgroup limit 8M "$1"; then
+		chmod 777 "$1"
+		return
+	fi >/dev/null
+	! mountpoint -q "$1" || umount "$1"
+	rmdir "$1"
 }
 
 # tell LINE... - results of this column

@@ -13,14 +13,18 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/random.sh"
 # shellcheck source=tests/e2e/hosts.sh
 . "$here/hosts.sh"
+# shellcheck source=tests/e2e/fidelity.sh
+. "$here/fidelity.sh"
+# shellcheck source=tests/e2e/locks.sh
+. "$here/locks.sh"
 # shellcheck source=tests/e2e/memory.sh
 . "$here/memory.sh"
 # shellcheck source=tests/e2e/probe.sh
 . "$here/probe.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
-Configurations: none auto always never small few queues nowindow inode refuse quirks memory uring
-ends errors probe (default: all these); random (operations of several processes,
+Configurations: none auto always never small few queues nowindow inode refuse quirks memory locks
+quota uring ends errors probe (default: all these); random (operations of several processes,
 VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The daemon's own books agree; it writes them at its end.
@@ -230,6 +234,37 @@ quirks()
 	with_mount "quirks: MAP_ALIGNMENT of 1 MiB" "--quirk=map-alignment=1048576" "-o dax=always" with_quirk
 }
 
+# A quota is less than the room that there is, and on btrfs what is written over takes room, too. So nothing
+# is mapped there for writing, and no copy to the window meets a page for which there is no room.
+quota()
+{
+	prepare_quota "$share/quota"
+	if [ ! -d "$share/quota" ]; then
+		skipped=$((skipped + 1))
+		echo "skip quota - no btrfs with quotas on this machine"
+		return
+	fi
+	check "quota: host starts" start_host --cache=none
+	check "quota: mount" start_fuse -o dax=always
+	check "quota: EDQUOT" quota_write
+	check "quota: end" end_by umount "$mnt"
+	stop host
+	umount "$share/quota"
+	rmdir "$share/quota"
+}
+
+quota_write()
+{
+	"$host_fidelity" --timeout 100 "$mnt" quota_write | tee "$work/out"
+	grep -qx 'pass full quota_write' "$work/out"
+	until_true 100 "$host_fstest" --make "$share/quota/read" 1M 3 # removed files give room back later
+	"$host_fstest" --verify "$mnt/quota/read" 1M 3
+	stats
+	[ "$(number dax_faults "$(stats)")" = 0 ]
+	[ "$(number dax_write_bytes "$(stats)")" = 0 ]
+	[ "$(number dax_read_bytes "$(stats)")" -gt 0 ]
+}
+
 # FUSE over io_uring. The kernel's switch for it is everybody's: one test at a time has it.
 uring_switch=/sys/module/fuse/parameters/enable_uring
 
@@ -259,6 +294,7 @@ uring()
 	stop host
 	with_mount uring "--cache=none" "-o io_uring=on,dax=always" cross_uring
 	with_mount uring-never "--cache=auto" "-o io_uring=on,dax=never,max_threads=1" cross_uring_never
+	with_mount uring-locks "--posix-lock --flock" "-o io_uring=on" cross_local_locks
 	common=(-o io_uring=on)
 	ends uring-ends
 	common=()
@@ -509,7 +545,7 @@ run_configuration()
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
 	memory) with_mount memory "--cache=always --window=4G" "-o dax=always" cross_memory ;;
-	inode | refuse | quirks | uring | ends | errors | probe) "$1" ;;
+	inode | refuse | quirks | locks | quota | uring | ends | errors | probe) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac
@@ -522,6 +558,7 @@ shift
 fuse=$build/src/daemon/vfsdaxfuse host=$build/src/host/vfsdaxhost
 # shellcheck disable=SC2034
 host_fstest=$build/tests/e2e/fstest guest_fstest=$build/tests/e2e/fstest
+host_fidelity=$build/tests/e2e/fidelity
 [ "$(id -u)" = 0 ] || { echo "native.sh: needs root" >&2; exit 1; }
 # A mount namespace that others begin meanwhile must not keep a copy of our mounts.
 [ -n "${VFSDAXFUSE_E2E-}" ] || VFSDAXFUSE_E2E=1 exec unshare --mount "$0" "$build" "$@"
@@ -530,7 +567,7 @@ mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
 [ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks memory \
-	uring ends errors probe
+	locks quota uring ends errors probe
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"

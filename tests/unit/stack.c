@@ -45,6 +45,8 @@ void stack_new(struct stack *s, uint64_t window, unsigned int max_mappings)
 		.max_mappings = max_mappings,
 		.cache = FUSE_CACHE_NONE,
 		.xattr = true,
+		.posix_lock = true,
+		.flock = true,
 	};
 	assert_int_equal(host_new(&s->cfg, &s->host), 0);
 }
@@ -67,7 +69,8 @@ static void stack_init(struct stack *s)
 		.minor = 38,
 		.max_readahead = 128 * KIB,
 		.flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_INIT_EXT |
-			 FUSE_ATOMIC_O_TRUNC | FUSE_DO_READDIRPLUS,
+			 FUSE_ATOMIC_O_TRUNC | FUSE_DO_READDIRPLUS | FUSE_POSIX_LOCKS |
+			 FUSE_FLOCK_LOCKS,
 	};
 	struct fuse_init_in to_host;
 	struct fuse_init_out host = { 0 }, to_kernel;

@@ -8,9 +8,24 @@
 
 #define ALL_FLAGS UINT64_MAX
 
+static bool io_uring = true;
+
 static struct fuse_init_wish wish(bool dax)
 {
-	return (struct fuse_init_wish){ .dax = dax, .io_uring = true, .max_write = 1 << 20 };
+	return (struct fuse_init_wish){ .dax = dax, .io_uring = io_uring, .max_write = 1 << 20 };
+}
+
+/* As most mounts are. */
+static int without_io_uring(void **state)
+{
+	io_uring = false;
+	return 0;
+}
+
+static int with_io_uring(void **state)
+{
+	io_uring = true;
+	return 0;
 }
 
 static struct fuse_init_in kernel_in(uint64_t flags)
@@ -171,6 +186,18 @@ static void io_uring_only_on_wish(void **state)
 	assert_int_equal(fuse_init_to_kernel(&in, sizeof(in), &h, sizeof(h), &w, &out, &result), 0);
 	assert_int_equal(out.flags2 & (uint32_t)(FUSE_OVER_IO_URING >> 32), 0);
 	assert_false(result.kernel_flags & FUSE_OVER_IO_URING);
+}
+
+/* Over io_uring who waits for a lock would be in the way of who unlocks it. */
+static void locks_only_without_io_uring(void **state)
+{
+	const uint64_t locks = FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
+
+	assert_int_equal(offered(ALL_FLAGS, true) & locks, 0);
+	assert_int_equal(granted(ALL_FLAGS, ALL_FLAGS, true) & locks, 0);
+	(void)without_io_uring(state);
+	assert_int_equal(offered(ALL_FLAGS, true) & locks, locks);
+	assert_int_equal(granted(ALL_FLAGS, ALL_FLAGS, true) & locks, locks);
 }
 
 static void host_only(void **state)
@@ -542,9 +569,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_flag_once),
 		cmocka_unit_test(some_flags_by_number),
-		cmocka_unit_test(forward),
+		cmocka_unit_test_setup_teardown(forward, without_io_uring, with_io_uring),
 		cmocka_unit_test(local),
 		cmocka_unit_test(io_uring_only_on_wish),
+		cmocka_unit_test_teardown(locks_only_without_io_uring, with_io_uring),
 		cmocka_unit_test(host_only),
 		cmocka_unit_test(mask),
 		cmocka_unit_test(high_flags_need_init_ext),
@@ -559,7 +587,8 @@ int main(void)
 		cmocka_unit_test(map_alignment),
 		cmocka_unit_test(the_rest_is_passed_on),
 		cmocka_unit_test(background),
-		cmocka_unit_test(what_the_kernels_virtiofs_has),
+		cmocka_unit_test_setup_teardown(what_the_kernels_virtiofs_has, without_io_uring,
+						with_io_uring),
 		cmocka_unit_test(names_of_flags),
 	};
 

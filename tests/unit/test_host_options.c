@@ -61,6 +61,7 @@ static void defaults(void **state)
 	assert_false(o.host.quirks.no_indirect_desc || o.host.quirks.access_platform);
 	assert_true(o.host.xattr && !o.host.readonly);
 	assert_true(o.host.posix_acl && !o.host.security_label && !o.host.submounts);
+	assert_true(!o.host.posix_lock && !o.host.flock);
 	assert_string_equal(o.host.tag, "vfsdax");
 	assert_int_equal(o.sandbox, geteuid() ? HOST_SANDBOX_NONE : HOST_SANDBOX_NAMESPACE);
 }
@@ -86,6 +87,10 @@ static void values(void **state)
 	assert_int_equal(
 		PARSE(&o, BASE, "--no-posix-acl", "--security-label", "--announce-submounts"), 0);
 	assert_true(!o.host.posix_acl && o.host.security_label && o.host.submounts);
+	assert_int_equal(PARSE(&o, BASE, "--posix-lock", "--flock", "--no-flock"), 0);
+	assert_true(o.host.posix_lock && !o.host.flock);
+	assert_int_equal(PARSE(&o, BASE, "--posix-lock", "--flock", "--no-posix-lock"), 0);
+	assert_true(!o.host.posix_lock && o.host.flock);
 	assert_int_equal(PARSE(&o, BASE, "--no-posix-acl", "--posix-acl"), 0);
 	assert_true(o.host.posix_acl);
 	assert_int_equal(PARSE(&o, "--help"), 0);
