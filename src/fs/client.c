@@ -13,12 +13,28 @@
 #define SPARE_SLOTS 2u
 #define SMALL_SLOTS (1 + SPARE_SLOTS)
 
+/*
+ * What lies before the data of a WRITE, and of a reply. The buffers begin so far before the end of
+ * their first page that the data begins on one: the kernel copies page by page, and would
+ * otherwise copy each in two parts.
+ */
+#define REQ_FRONT (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+#define REP_FRONT sizeof(struct fuse_out_header)
+
 static size_t slot_bytes(size_t req_cap, size_t rep_cap)
 {
-	size_t pages = (req_cap + rep_cap) / PAGE_4K + 4;
+	size_t pages = (req_cap + rep_cap) / PAGE_4K + 6;
 
-	return align_up(req_cap, PAGE_4K) + align_up(rep_cap, PAGE_4K) +
+	return 2 * PAGE_4K + align_up(req_cap, PAGE_4K) + align_up(rep_cap, PAGE_4K) +
 	       align_up(pages * sizeof(struct vring_desc), PAGE_4K);
+}
+
+/* A buffer of @cap bytes whose byte @front is the first of a page. */
+static char *slot_buffer(struct dma_arena *a, size_t front, size_t cap)
+{
+	char *page = dma_alloc(a, PAGE_4K + cap, PAGE_4K);
+
+	return page ? page + PAGE_4K - front : NULL;
 }
 
 size_t client_arena_size(unsigned int nslots, size_t req_cap, size_t rep_cap)
@@ -32,12 +48,12 @@ int client_slot_create(struct client *c, size_t req_cap, size_t rep_cap, struct 
 	struct dma_arena *a = c->dev->arena;
 	struct client_slot *s = calloc(1, sizeof(*s));
 	/* Every page may be a segment of its own, and neither buffer need begin on one. */
-	unsigned int max = (unsigned int)((req_cap + rep_cap) / PAGE_4K + 4);
+	unsigned int max = (unsigned int)((req_cap + rep_cap) / PAGE_4K + 6);
 
 	if (!s)
 		return -ENOMEM;
-	s->req = dma_alloc(a, req_cap, PAGE_4K);
-	s->rep = dma_alloc(a, rep_cap, PAGE_4K);
+	s->req = slot_buffer(a, REQ_FRONT, req_cap);
+	s->rep = slot_buffer(a, REP_FRONT, rep_cap);
 	s->vreq.table = dma_alloc(a, max * sizeof(struct vring_desc), PAGE_4K);
 	s->segs = calloc(max, sizeof(*s->segs));
 	if (!s->req || !s->rep || !s->vreq.table || !s->segs) {
@@ -70,6 +86,7 @@ void client_slot_destroy(struct client_slot *s)
 {
 	if (!s)
 		return;
+	chan_pipe_free(s->pipe);
 	free(s->segs);
 	free(s);
 }
@@ -188,8 +205,8 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 		    size_t rep_len)
 {
 	struct fs_dev *dev = c->dev;
-	struct virtq *q = queue < 0 ? &dev->hiprio :
-				      &dev->request[(unsigned int)queue % dev->num_request];
+	struct virtq *q =
+		queue < 0 ? &dev->hiprio : &dev->request[(unsigned int)queue % dev->num_request];
 	/* A copy: the host can write to the slot. */
 	const struct fuse_in_header in = *(const struct fuse_in_header *)(const void *)slot->req;
 	uint32_t used = 0;
