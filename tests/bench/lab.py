@@ -104,6 +104,13 @@ class Host:
                 [binary, f"--shared-dir={self.share}", f"--socket-path={socket}", "--tag=bench",
                  f"--window={self.window}", "--cache=none",
                  f"--num-request-queues={self.queues}", *self.host_args], stderr=log)
+        for _ in range(1000):
+            if os.path.exists(socket) or self.host.poll() is not None:
+                break
+            time.sleep(0.01)
+        if not os.path.exists(socket):
+            with open(self.host_log, encoding="utf-8", errors="replace") as f:
+                raise RuntimeError(f"vfsdaxhost does not listen: {f.read().strip()}")
         self.socket = socket
 
     def host_stats(self):
