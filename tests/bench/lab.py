@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A virtual machine with a device of vfsdaxhost, and measurements in it, for the benchmarks."""
+"""vfsdaxhost, a virtual machine with its device, and measurements there, for the benchmarks."""
 
 import json
 import os
@@ -29,34 +29,53 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-class Lab:
-    """vfsdaxhost and a guest; to be used as a context.
+def build():
+    """Where the native build is, which is up to date then."""
+    say("building")
+    return sh('need_root; ensure_packages "${build_packages[@]}"; mkdir -p "$lab_cache"; '
+              'build_in "$native_build" >&2; echo "$native_build"')
 
-    With virtiofsd the guest has a second device, by stock virtiofsd, for the same directory.
-    """
 
-    def __init__(self, kernel="6.12", window="1G", mem="2G", host_args=(), queues=1,
-                 virtiofsd=False, parent=None):
-        self.kernel, self.window, self.mem = kernel, window, mem
-        self.host_args, self.queues, self.parent = list(host_args), queues, parent
-        self.name = f"bench-{os.getpid()}"
+def cpu():
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        return re.search(r"model name\s*: (.*)", f.read()).group(1)
+
+
+def fio_command(**job):
+    """The words of one fio job that reads what is there, as programs do."""
+    job.setdefault("ioengine", "psync")
+    # As programs have them; fio's own are uneven, and a large read of those is one request more.
+    job.setdefault("iomem_align", "4k")
+    return ["fio", "--name=job", "--group_reporting", "--invalidate=0", "--output-format=json",
+            *(f"--{k}={v}" for k, v in job.items())]
+
+
+def fio_result(output):
+    """MiB/s, operations a second, and the time of one in microseconds, of a job's reads."""
+    read = json.loads(output[output.index("{"):])["jobs"][0]["read"]
+    clat = read["clat_ns"]
+    return {"mib": read["bw_bytes"] / 2**20, "us": clat["mean"] / 1000, "iops": read["iops"],
+            "bytes": read["io_bytes"],
+            **{f"p{p}": clat["percentile"][f"{p}.000000"] / 1000 for p in (50, 99)}}
+
+
+class Host:
+    """vfsdaxhost; to be used as a context. The directory is of its own, or that of another one."""
+
+    def __init__(self, window="1G", host_args=(), queues=1, parent=None, share=None,
+                 native=None):
+        self.window, self.host_args, self.queues = window, list(host_args), queues
+        self.parent, self.share, self.native = parent, share, native
         self.host = None
-        self.stock, self.stock_missing = None, ""
-        if not virtiofsd:
-            self.stock_missing = "it was not asked for"
-        self.alive = False
 
     def __enter__(self):
-        say("preparing and building")
-        need = "need_root; ensure_packages \"${build_packages[@]}\"; mkdir -p \"$lab_cache\""
-        sh(f"{need}; {TESTS}/vm/prepare >&2; build_in \"$native_build\" >&2; "
-           f"{TESTS}/vm/build-guest >&2")
+        self.native = self.native or build()
         self.dir = tempfile.TemporaryDirectory(prefix="vfsdaxfuse-bench.", dir=self.parent)
-        self.share = os.path.join(self.dir.name, "share")
-        os.mkdir(self.share)
+        if not self.share:
+            self.share = os.path.join(self.dir.name, "share")
+            os.mkdir(self.share)
         try:
-            self.start_host()
-            self.boot()
+            self.start()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -68,6 +87,78 @@ class Lab:
             self.host.terminate()
             self.host.wait()
         self.dir.cleanup()
+
+    def start(self):
+        """All that runs."""
+        self.start_host()
+
+    def halt(self):
+        """The end of what uses the host."""
+
+    def start_host(self):
+        socket = os.path.join(self.dir.name, "fs.sock")
+        binary = os.path.join(self.native, "src/host/vfsdaxhost")
+        self.host_log = os.path.join(self.dir.name, "host.log")
+        with open(self.host_log, "w", encoding="utf-8") as log:
+            self.host = subprocess.Popen(
+                [binary, f"--shared-dir={self.share}", f"--socket-path={socket}", "--tag=bench",
+                 f"--window={self.window}", "--cache=none",
+                 f"--num-request-queues={self.queues}", *self.host_args], stderr=log)
+        for _ in range(1000):
+            if os.path.exists(socket) or self.host.poll() is not None:
+                break
+            time.sleep(0.01)
+        if not os.path.exists(socket):
+            with open(self.host_log, encoding="utf-8", errors="replace") as f:
+                raise RuntimeError(f"vfsdaxhost does not listen: {f.read().strip()}")
+        self.socket = socket
+
+    def host_stats(self):
+        """The counters of vfsdaxhost."""
+        def lines():
+            with open(self.host_log, encoding="utf-8", errors="replace") as f:
+                return [line for line in f if "stats:" in line and line.endswith("\n")]
+        before = len(lines())
+        self.host.send_signal(signal.SIGUSR1)
+        for _ in range(500):
+            now = lines()
+            if len(now) > before:
+                return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", now[-1])}
+            time.sleep(0.01)
+        raise RuntimeError("vfsdaxhost does not answer SIGUSR1")
+
+    def make_file(self, name, mib):
+        """A file of random bytes, in the host's page cache."""
+        path = os.path.join(self.share, name)
+        with open(path, "wb") as f, open("/dev/urandom", "rb") as r:
+            for _ in range(mib):
+                f.write(r.read(2**20))
+        with open(path, "rb") as f:
+            while f.read(2**20):
+                pass
+
+
+class Lab(Host):
+    """vfsdaxhost and a guest; to be used as a context.
+
+    With virtiofsd the guest has a second device, by stock virtiofsd, for the same directory.
+    """
+
+    def __init__(self, kernel="6.12", window="1G", mem="2G", host_args=(), queues=1,
+                 virtiofsd=False, parent=None):
+        super().__init__(window, host_args, queues, parent)
+        self.kernel, self.mem = kernel, mem
+        self.name = f"bench-{os.getpid()}"
+        self.stock, self.stock_missing = None, ""
+        if not virtiofsd:
+            self.stock_missing = "it was not asked for"
+        self.alive = False
+
+    def start(self):
+        for script in ["prepare", "build-guest"]:
+            subprocess.run([os.path.join(TESTS, "vm", script)], check=True, stdout=sys.stderr)
+        super().start()
+        self.boot()
 
     def start_virtiofsd(self):
         """Stock virtiofsd of the lab's Debian 13; its socket, or None. It ends with its guest."""
@@ -104,17 +195,6 @@ class Lab:
             return subprocess.run(words, stdin=subprocess.DEVNULL).returncode == 0
         with open(background, "a", encoding="utf-8") as log:
             return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def start_host(self):
-        socket = os.path.join(self.dir.name, "fs.sock")
-        binary = os.path.join(sh('echo "$native_build"'), "src/host/vfsdaxhost")
-        self.host_log = os.path.join(self.dir.name, "host.log")
-        with open(self.host_log, "w", encoding="utf-8") as log:
-            self.host = subprocess.Popen(
-                [binary, f"--shared-dir={self.share}", f"--socket-path={socket}", "--tag=bench",
-                 f"--window={self.window}", "--cache=none",
-                 f"--num-request-queues={self.queues}", *self.host_args], stderr=log)
-        self.socket = socket
 
     def boot(self):
         subprocess.run([VM, "start", "--name", self.name, "--kernel", self.kernel, "--mem",
@@ -184,55 +264,21 @@ class Lab:
                          " do [ ! -s /run/stats ] || exec cat /run/stats; sleep 0.05; done; exit 1")
         return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", out)}
 
-    def host_stats(self):
-        """The counters of vfsdaxhost."""
-        def lines():
-            with open(self.host_log, encoding="utf-8", errors="replace") as f:
-                return [line for line in f if "stats:" in line and line.endswith("\n")]
-        before = len(lines())
-        self.host.send_signal(signal.SIGUSR1)
-        for _ in range(500):
-            now = lines()
-            if len(now) > before:
-                return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", now[-1])}
-            time.sleep(0.01)
-        raise RuntimeError("vfsdaxhost does not answer SIGUSR1")
-
     def fio(self, how, timeout=300, **job):
         """One fio job; MiB/s, microseconds an operation and operations a second of its reads.
 
         Without DAX the guest's page cache would answer in the kernel's stead: there O_DIRECT asks
         the host, as vfsdaxfuse does by itself.
         """
-        job.setdefault("ioengine", "psync")
-        # As programs have them; fio's own are uneven, and a large read of those is one request more.
-        job.setdefault("iomem_align", "4k")
         job.setdefault("direct", 1 if how == "virtiofs" else 0)
-        args = " ".join(shlex.quote(f"--{k}={v}") for k, v in job.items())
-        out = self.guest(f"cd {MNT} && fio --name=job --group_reporting --invalidate=0 "
-                         f"--output-format=json {args}", timeout)
-        read = json.loads(out[out.index("{"):])["jobs"][0]["read"]
-        return {"mib": read["bw_bytes"] / 2**20, "us": read["clat_ns"]["mean"] / 1000,
-                "iops": read["iops"], "bytes": read["io_bytes"]}
-
-    def make_file(self, name, mib):
-        """A file of random bytes, in the host's page cache."""
-        path = os.path.join(self.share, name)
-        with open(path, "wb") as f, open("/dev/urandom", "rb") as r:
-            for _ in range(mib):
-                f.write(r.read(2**20))
-        with open(path, "rb") as f:
-            while f.read(2**20):
-                pass
+        return fio_result(self.guest(f"cd {MNT} && {shlex.join(fio_command(**job))}", timeout))
 
     def about(self):
         """What every table of numbers must be read with."""
-        with open("/proc/cpuinfo", encoding="utf-8") as f:
-            cpu = re.search(r"model name\s*: (.*)", f.read()).group(1)
         qemu = sh('. "$(dirname "$lab_source/tests/vm/lib.sh")/lib.sh"; '
                   'exec_in_tree "$lab_qemu" qemu-system-x86_64 --version | head -n 1')
         return {
-            "host_cpu": cpu, "cpus": os.cpu_count(), "accelerator": sh(f"{VM} accel"),
+            "host_cpu": cpu(), "cpus": os.cpu_count(), "accelerator": sh(f"{VM} accel"),
             "qemu": qemu, "kernel": self.guest("uname -r").strip(), "window": self.window,
             "vfsdaxfuse": self.guest("vfsdaxfuse --version").strip(),
             "virtiofsd": self.stock_missing or "stock, Debian 13",

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vfsdax-bench itself, as small as it can be: in a mount of vfsdaxfuse on this machine, a plain
-# directory and one that cannot be written.
+# The benchmarks that need no virtual machine, as small as they can be. vfsdax-bench: in a mount of
+# vfsdaxfuse on this machine, a plain directory and one that cannot be written.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd -P)
 # shellcheck source=tests/e2e/lib.sh
@@ -12,8 +12,9 @@ usage="usage: native.sh BUILD-DIRECTORY"
 	echo "$usage" >&2
 	exit 2
 }
-host=$1/src/host/vfsdaxhost
-fuse=$1/src/daemon/vfsdaxfuse
+build=$(realpath "$1")
+host=$build/src/host/vfsdaxhost
+fuse=$build/src/daemon/vfsdaxfuse
 bench=$here/../../contrib/bench/vfsdax-bench
 
 # Sizes that end in a moment; everything else is as always.
@@ -174,6 +175,81 @@ wrong_calls()
 	done
 }
 
+# start_yardstick OPTION...
+start_yardstick()
+{
+	spawn yardstick "$build/tests/bench/yardstick" "$@" "$work/mnt-yard"
+	until_true 100 mountpoint -q "$work/mnt-yard"
+}
+
+# Each page has its own byte, in the file and behind all ways to read it; the end is where it should be.
+yardstick_bytes()
+{
+	python3 - "$work/mnt-yard" <<-'END'
+		import os, sys
+		top = sys.argv[1]
+		for n in range(2):
+		    want = b"".join(bytes([(page + n) % 255 + 1]) * 4096 for page in range(512))
+		    with open(f"{top}/data.{n}", "rb", buffering=0) as f:
+		        got = b"".join(iter(lambda: f.read(2**20), b""))
+		        assert got == want, n
+		        assert os.pread(f.fileno(), 5000, 4090) == want[4090:9090]
+		        assert os.pread(f.fileno(), 8192, 2**21 - 10) == want[-10:]
+		        assert os.pread(f.fileno(), 10, 2**21 + 10) == b""
+		        assert os.fstat(f.fileno()).st_size == 2**21
+		for name in ("data.2", "data.-1", "data"):
+		    assert not os.path.exists(f"{top}/{name}"), name
+	END
+}
+
+# yardstick_serves OPTION... - from its mount to its end
+yardstick_serves()
+{
+	mkdir -p "$work/mnt-yard"
+	start_yardstick --files=2 --size=2 "$@"
+	yardstick_bytes
+	umount "$work/mnt-yard"
+	[ "$(status_of yardstick)" = 0 ]
+	start_yardstick "$@"
+	signal TERM yardstick
+	[ "$(status_of yardstick)" = 0 ]
+	fails mountpoint -q "$work/mnt-yard"
+	[ ! -s "$work/yardstick.log" ]
+}
+
+yardstick_wrong_calls()
+{
+	local words
+	for words in "" "--files=0 $work" "--size=1x $work" "--threads=65 $work" "--files=-1 $work" \
+		"$work $work" "--nothing $work" "$work/nothing-there"; do
+		# shellcheck disable=SC2086 # several words
+		fails "$build/tests/bench/yardstick" $words >"$work/out" 2>&1
+		[ -s "$work/out" ]
+	done
+	fails "$here/yardstick" --build "$build" --size 16 --window 32 >"$work/out" 2>&1
+	grep -q 'do not fit a window' "$work/out"
+}
+
+run_yardstick()
+{
+	"$here/yardstick" --build "$build" --size 1 --window 16 --seconds 0.05 --ramp 0 --rounds 1 --json \
+		>"$work/out" 2>"$work/progress"
+}
+
+# A row for each server, a ratio of each row; nothing of the mounts is seen here.
+yardstick_table()
+{
+	[ "$(grep -cE '^(yardstick|the same|vfsdaxfuse).*( +[0-9.e+]+ \([0-9.]+\)[* ]?){5}$' "$work/out")" = 6 ]
+	python3 - "$work/out" <<-'END'
+		import json, sys
+		s = json.loads(open(sys.argv[1]).read().splitlines()[-1])
+		rows = ["read_1m", "read_1m_multi", "latency_mean", "latency_p50", "latency_p99"]
+		assert set(s) == {f"{r}_{n}" for r in rows for n in ("dax", "never", "no-copy")}, s
+		assert all(v > 0 for v in s.values()), s
+	END
+	fails grep -q 'vfsdaxfuse-bench\.' /proc/self/mounts
+}
+
 make_work
 mkdir "$work/plain"
 trap finish_all EXIT
@@ -189,4 +265,10 @@ check "bench: nothing is left" nothing_is_left
 check "bench: rows that fail" failing_rows
 check "bench: nothing measured" nothing_measured
 check "bench: wrong calls" wrong_calls
+check "yardstick: sleeping" yardstick_serves --threads=3
+check "yardstick: looking" yardstick_serves --threads=2 --spin
+check "yardstick: no copy" yardstick_serves --no-copy
+check "yardstick: wrong calls" yardstick_wrong_calls
+check "yardstick: a run of everything" run_yardstick
+check "yardstick: table" yardstick_table
 tally
