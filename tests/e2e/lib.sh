@@ -62,6 +62,12 @@ tally()
 	[ "$failed" = 0 ]
 }
 
+# script TEXT [ARGUMENT...] - a shell script in the guest, wherever that is
+script()
+{
+	guest sh -ec "$@"
+}
+
 # run_fstest PREFIX [ARGUMENT...] - each of its tests is one of ours
 run_fstest()
 {

@@ -11,6 +11,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/lib.sh"
 # shellcheck source=tests/e2e/guest.sh
 . "$here/guest.sh"
+# shellcheck source=tests/e2e/programs-lib.sh
+. "$here/programs-lib.sh"
 # shellcheck source=tests/e2e/storm.sh
 . "$here/storm.sh"
 # shellcheck source=tests/e2e/stress-ng.sh
@@ -26,23 +28,8 @@ The build directory is the host's; what runs in the guest is what tests/vm/build
 kernel=6.12
 build=$native_build
 mnt=/mnt/host
+programs_path=$lab_prefix-src/tests/e2e/programs packages_path=/tmp scratch_path=/tmp
 long="" scale=1 only="programs window upper storm stress_ng"
-
-# program NAME DIRECTORY-OF-THE-MOUNT [ARGUMENT...] - one of programs/*.sh, in a directory of its own
-program()
-{
-	local name=$1 where=$2 began=$SECONDS
-	shift 2
-	script 'dir=$1/$0
-		mkdir "$dir"
-		cp /tmp/package.deb /tmp/source.tar.gz "$dir"
-		program=$2
-		shift 2
-		exec timeout -k 10 1800 "$program" "$dir" "$@"' "$name" "$where" \
-		"$lab_prefix-src/tests/e2e/programs/$name.sh" "$@" </dev/null
-	guest rm -r "$where/$name"
-	echo "$name on $where: $((SECONDS - began)) s" >>"$work/times"
-}
 
 # how_many NUMBER - so many files, fewer for a quick look, and no more than the machine lets vfsdaxhost
 # hold: each that the guest knows takes a descriptor
@@ -59,27 +46,11 @@ how_many()
 
 programs()
 {
-	local name files
-	files=$(how_many 20000)
 	check "mount" mount_it vfsdax
-	check "git repository" "$here/programs/git_origin.sh" "$share/origin.git" "$files"
-	for name in exec sqlite build python archive overlay; do
-		check "$name" program "$name" "$mnt"
-	done
-	check "git" program git "$mnt" "$files"
+	many_programs "" exec sqlite build python archive overlay
+	git_program "" "$(how_many 20000)"
 	check "served from the window" window_used
 	check "end" end
-}
-
-# None of this would mean much if all of it had gone over the virtqueue.
-window_used()
-{
-	local now
-	now=$(stats)
-	echo "$now"
-	[ "$(number dax_reads "$now")" -gt 1000 ]
-	[ "$(number dax_writes "$now")" -gt 1000 ]
-	[ "$(number errors "$now")" = 0 ]
 }
 
 end()
@@ -92,19 +63,9 @@ end()
 window()
 {
 	check "small window: mount" mount_it small
-	check "small window: sqlite" program sqlite "$mnt"
-	check "small window: build" program build "$mnt"
-	check "small window: exec" program exec "$mnt"
+	many_programs "small window: " sqlite build exec
 	check "small window: mappings made room" made_room
 	check "small window: end" end
-}
-
-made_room()
-{
-	local now
-	now=$(stats)
-	echo "$now"
-	[ "$(number evictions "$now")" -gt 0 ]
 }
 
 # overlay_answers DIRECTORY FILE - what the kernel says of it as upper layer
@@ -182,5 +143,5 @@ for group in $only; do
 	echo "# $group: $((SECONDS - began)) s"
 done
 check "no warnings of the kernel" no_warnings
-sed 's/^/# /' "$work/times" 2>/dev/null || true
+say_times
 tally
