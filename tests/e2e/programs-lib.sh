@@ -33,11 +33,12 @@ many_programs()
 	done
 }
 
-# git_program PREFIX FILES
+# git_program PREFIX FILES - or as many as git.sh needs at least
 git_program()
 {
-	check "$1git repository" "$here/programs/git_origin.sh" "$share/origin.git" "$2"
-	check "$1git, $2 files" program git "$mnt" "$2"
+	local files=$(($2 < 700 ? 700 : $2))
+	check "$1git repository" "$here/programs/git_origin.sh" "$share/origin.git" "$files"
+	check "$1git, $files files" program git "$mnt" "$files"
 }
 
 # None of this would mean much if all of it had gone over the virtqueue.

@@ -115,17 +115,8 @@ boot_for_programs()
 	vm push "$lab_packages/package.deb" "$lab_packages/source.tar.gz" /tmp
 }
 
-while [ $# != 0 ]; do
-	case $1 in
-	--kernel) kernel=$2; shift 2 ;;
-	--long) long=yes; shift ;;
-	--scale) scale=$2; shift 2 ;;
-	--only) only=$2; shift 2 ;;
-	-h | --help) echo "$usage"; exit ;;
-	-*) echo "$usage" >&2; exit 2 ;;
-	*) build=$(realpath "$1"); shift ;;
-	esac
-done
+read_options "kernel scale only" long "$@"
+[ "${#rest[@]}" = 0 ] || wrong_usage
 need_root
 vm_name=programs-$kernel-$$	# others may run the same
 # shellcheck disable=SC2034 # lib.sh uses it
