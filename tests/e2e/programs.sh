@@ -19,17 +19,19 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/stress-ng.sh"
 
 usage="usage: programs.sh [--kernel 6.12|backports] [--long] [--only PARTS] [--scale N]
-                    [BUILD-DIRECTORY]
-  --long   all of stress-ng's file-system stressors, 5 s each
-  --scale  one Nth of the files, for a quick look
+                    [--stressors NAMES] [BUILD-DIRECTORY]
+  --long   20,000 files of git, a storm of 200,000, and all of stress-ng's file-system stressors, 5 s
+           each
+  --scale  one Nth of these files: 20, or 1 with --long
   --only   programs, window, storm, stress_ng or upper; without it, all of them
+  --stressors  only these of stress-ng
 The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
 
 kernel=6.12
 build=$native_build
 mnt=/mnt/host
 programs_path=$lab_prefix-src/tests/e2e/programs packages_path=/tmp scratch_path=/tmp
-long="" scale=1 only="programs window upper storm stress_ng"
+long="" scale="" stressors="" only="programs window upper storm stress_ng"
 
 # how_many NUMBER - so many files, fewer for a quick look, and no more than the machine lets vfsdaxhost
 # hold: each that the guest knows takes a descriptor
@@ -115,8 +117,9 @@ boot_for_programs()
 	vm push "$lab_packages/package.deb" "$lab_packages/source.tar.gz" /tmp
 }
 
-read_options "kernel scale only" long "$@"
+read_options "kernel scale only stressors" long "$@"
 [ "${#rest[@]}" = 0 ] || wrong_usage
+[ -n "$scale" ] || scale=$([ -n "$long" ] && echo 1 || echo 20)
 need_root
 vm_name=programs-$kernel-$$	# others may run the same
 # shellcheck disable=SC2034 # lib.sh uses it
