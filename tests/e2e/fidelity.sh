@@ -318,8 +318,8 @@ judge()
 	done
 	if [ -z "$native" ]; then
 		cp "$work/virtiofs" "$work/expected"
-	elif [ -n "$compare" ]; then
-		table_rows "$compare" | wanted >"$work/expected"
+	elif [ -n "$check" ]; then
+		table_rows "$check" | wanted >"$work/expected"
 	else
 		cp "$work/local" "$work/expected"
 	fi
@@ -331,10 +331,10 @@ judge()
 		print_table >"$work/table"
 		if [ -n "$output" ]; then
 			cp "$work/table" "$output"
-		elif [ -z "$compare" ]; then
+		elif [ -z "$check" ]; then
 			cat "$work/table"
 		elif [ -z "$native" ]; then
-			check "$(basename "$compare") is what was printed" diff -u "$compare" "$work/table" >&2
+			check "$(basename "$check") is what was printed" diff -u "$check" "$work/table" >&2
 		fi
 	fi
 	tally

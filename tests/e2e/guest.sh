@@ -14,12 +14,6 @@ guest()
 	vm exec -- "$@"
 }
 
-# script TEXT [ARGUMENT...] - a shell script in the guest
-script()
-{
-	guest sh -ec "$@"
-}
-
 # The counters; the daemon renames a new file into place.
 stats()
 {

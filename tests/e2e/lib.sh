@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Counting of tests and control of daemons, for the end-to-end tests; to be sourced by bash.
-# shellcheck shell=bash disable=SC2154 # host and guest_fstest come from the script
+# shellcheck shell=bash disable=SC2034,SC2154 # host, guest_fstest and usage come from the script
 
 passed=0 failed=0 skipped=0
 host_name=host
@@ -9,6 +9,39 @@ host_name=host
 declare -A expected=()
 # Tests that may fail, but only with exactly this reason.
 declare -A tolerated=()
+
+wrong_usage()
+{
+	echo "$usage" >&2
+	exit 2
+}
+
+# read_options "NAME..." "NAME..." ARGUMENT... - options with a value and without one, to variables of
+# these names; a directory of a build ends them (build), and what follows is in the array rest
+read_options()
+{
+	local with_value=" $1 " without=" $2 " name
+	shift 2
+	rest=()
+	while [ $# != 0 ]; do
+		name=${1#--}
+		case $1 in
+		-h | --help) echo "$usage"; exit ;;
+		-*)
+			if [[ $without == *" $name "* ]]; then
+				printf -v "$name" yes
+			elif [[ $with_value == *" $name "* ]] && [ $# -gt 1 ]; then
+				printf -v "$name" %s "$2"
+				shift
+			else
+				wrong_usage
+			fi
+			;;
+		*) build=$(realpath "$1"); shift; rest=("$@"); return ;;
+		esac
+		shift
+	done
+}
 
 # make_work - a directory for everything, which finish_all removes
 make_work()
@@ -60,6 +93,12 @@ tally()
 {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ "$failed" = 0 ]
+}
+
+# script TEXT [ARGUMENT...] - a shell script in the guest, wherever that is
+script()
+{
+	guest sh -ec "$@"
 }
 
 # run_fstest PREFIX [ARGUMENT...] - each of its tests is one of ours

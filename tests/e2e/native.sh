@@ -3,6 +3,8 @@
 # End-to-end tests without a VM: vfsdaxfuse on vfsdaxhost by a socket, with a real FUSE mount.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd -P)
+# shellcheck source=tests/vm/lib.sh
+. "$here/../vm/lib.sh"
 # shellcheck source=tests/e2e/lib.sh
 . "$here/lib.sh"
 # shellcheck source=tests/e2e/local.sh
@@ -21,11 +23,15 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/memory.sh"
 # shellcheck source=tests/e2e/probe.sh
 . "$here/probe.sh"
+# shellcheck source=tests/e2e/programs-lib.sh
+. "$here/programs-lib.sh"
+# shellcheck source=tests/e2e/programs-native.sh
+. "$here/programs-native.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
 Configurations: none auto always never small few queues nowindow inode refuse quirks memory locks
-quota uring ends errors probe (default: all these); random (operations of several processes,
-VFSDAXFUSE_RANDOM_SECONDS long)."
+quota uring ends errors probe (default: all these); programs (sqlite, git and others); random
+(operations of several processes, VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The daemon's own books agree; it writes them at its end.
 removed_what_was_mapped()
@@ -545,7 +551,7 @@ run_configuration()
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
 	memory) with_mount memory "--cache=always --window=4G" "-o dax=always" cross_memory ;;
-	inode | refuse | quirks | locks | quota | uring | ends | errors | probe) "$1" ;;
+	inode | refuse | quirks | locks | quota | uring | ends | errors | probe | programs) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac

@@ -11,38 +11,27 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/lib.sh"
 # shellcheck source=tests/e2e/guest.sh
 . "$here/guest.sh"
+# shellcheck source=tests/e2e/programs-lib.sh
+. "$here/programs-lib.sh"
 # shellcheck source=tests/e2e/storm.sh
 . "$here/storm.sh"
 # shellcheck source=tests/e2e/stress-ng.sh
 . "$here/stress-ng.sh"
 
 usage="usage: programs.sh [--kernel 6.12|backports] [--long] [--only PARTS] [--scale N]
-                    [BUILD-DIRECTORY]
-  --long   all of stress-ng's file-system stressors, 5 s each
-  --scale  one Nth of the files, for a quick look
+                    [--stressors NAMES] [BUILD-DIRECTORY]
+  --long   20,000 files of git, a storm of 200,000, and all of stress-ng's file-system stressors, 5 s
+           each
+  --scale  one Nth of these files: 20, or 1 with --long
   --only   programs, window, storm, stress_ng or upper; without it, all of them
+  --stressors  only these of stress-ng
 The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
 
 kernel=6.12
 build=$native_build
 mnt=/mnt/host
-long="" scale=1 only="programs window upper storm stress_ng"
-
-# program NAME DIRECTORY-OF-THE-MOUNT [ARGUMENT...] - one of programs/*.sh, in a directory of its own
-program()
-{
-	local name=$1 where=$2 began=$SECONDS
-	shift 2
-	script 'dir=$1/$0
-		mkdir "$dir"
-		cp /tmp/package.deb /tmp/source.tar.gz "$dir"
-		program=$2
-		shift 2
-		exec timeout -k 10 1800 "$program" "$dir" "$@"' "$name" "$where" \
-		"$lab_prefix-src/tests/e2e/programs/$name.sh" "$@" </dev/null
-	guest rm -r "$where/$name"
-	echo "$name on $where: $((SECONDS - began)) s" >>"$work/times"
-}
+programs_path=$lab_prefix-src/tests/e2e/programs packages_path=/tmp scratch_path=/tmp
+long="" scale="" stressors="" only="programs window upper storm stress_ng"
 
 # how_many NUMBER - so many files, fewer for a quick look, and no more than the machine lets vfsdaxhost
 # hold: each that the guest knows takes a descriptor
@@ -59,27 +48,11 @@ how_many()
 
 programs()
 {
-	local name files
-	files=$(how_many 20000)
 	check "mount" mount_it vfsdax
-	check "git repository" "$here/programs/git_origin.sh" "$share/origin.git" "$files"
-	for name in exec sqlite build python archive overlay; do
-		check "$name" program "$name" "$mnt"
-	done
-	check "git" program git "$mnt" "$files"
+	many_programs "" exec sqlite build python archive overlay
+	git_program "" "$(how_many 20000)"
 	check "served from the window" window_used
 	check "end" end
-}
-
-# None of this would mean much if all of it had gone over the virtqueue.
-window_used()
-{
-	local now
-	now=$(stats)
-	echo "$now"
-	[ "$(number dax_reads "$now")" -gt 1000 ]
-	[ "$(number dax_writes "$now")" -gt 1000 ]
-	[ "$(number errors "$now")" = 0 ]
 }
 
 end()
@@ -92,19 +65,9 @@ end()
 window()
 {
 	check "small window: mount" mount_it small
-	check "small window: sqlite" program sqlite "$mnt"
-	check "small window: build" program build "$mnt"
-	check "small window: exec" program exec "$mnt"
+	many_programs "small window: " sqlite build exec
 	check "small window: mappings made room" made_room
 	check "small window: end" end
-}
-
-made_room()
-{
-	local now
-	now=$(stats)
-	echo "$now"
-	[ "$(number evictions "$now")" -gt 0 ]
 }
 
 # overlay_answers DIRECTORY FILE - what the kernel says of it as upper layer
@@ -154,17 +117,9 @@ boot_for_programs()
 	vm push "$lab_packages/package.deb" "$lab_packages/source.tar.gz" /tmp
 }
 
-while [ $# != 0 ]; do
-	case $1 in
-	--kernel) kernel=$2; shift 2 ;;
-	--long) long=yes; shift ;;
-	--scale) scale=$2; shift 2 ;;
-	--only) only=$2; shift 2 ;;
-	-h | --help) echo "$usage"; exit ;;
-	-*) echo "$usage" >&2; exit 2 ;;
-	*) build=$(realpath "$1"); shift ;;
-	esac
-done
+read_options "kernel scale only stressors" long "$@"
+[ "${#rest[@]}" = 0 ] || wrong_usage
+[ -n "$scale" ] || scale=$([ -n "$long" ] && echo 1 || echo 20)
 need_root
 vm_name=programs-$kernel-$$	# others may run the same
 # shellcheck disable=SC2034 # lib.sh uses it
@@ -182,5 +137,5 @@ for group in $only; do
 	echo "# $group: $((SECONDS - began)) s"
 done
 check "no warnings of the kernel" no_warnings
-sed 's/^/# /' "$work/times" 2>/dev/null || true
+say_times
 tally

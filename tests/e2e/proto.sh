@@ -109,14 +109,8 @@ end_all()
 	finish_all
 }
 
-while [ $# != 0 ]; do
-	case $1 in
-	--kernel) kernel=$2; shift 2 ;;
-	-h | --help) echo "$usage"; exit ;;
-	-*) echo "$usage" >&2; exit 2 ;;
-	*) build=$(realpath "$1"); shift ;;
-	esac
-done
+read_options kernel "" "$@"
+[ "${#rest[@]}" = 0 ] || wrong_usage
 [ "$(id -u)" = 0 ] || { echo "proto.sh: needs root" >&2; exit 1; }
 # The file system mounted inside of the share is ours alone; unmounts of others come in.
 [ -n "${VFSDAXFUSE_PROTO-}" ] ||

@@ -48,13 +48,15 @@ stressor()
 
 stress_ng()
 {
-	local list seconds=2 name
-	list=$stress_ng_short
-	if [ -n "$long" ]; then
-		list=$(stress_ng_all) seconds=5
+	local list=$stressors seconds=2 name
+	[ -z "$long" ] || seconds=5
+	if [ -z "$list" ]; then
+		list=$stress_ng_short
+		[ -z "$long" ] || list=$(stress_ng_all)
 	fi
 	check "stress-ng: mount" mount_it vfsdax
 	check "stress-ng: the kernel's virtiofs" kernel_mount
+	check "stress-ng: its list" test -n "$list"
 	for name in $list; do
 		check "stress-ng: $name" stressor "$name"
 	done

@@ -179,14 +179,8 @@ hosts_ended()
 	done
 }
 
-while [ $# != 0 ]; do
-	case $1 in
-	--kernel) kernel=$2; shift 2 ;;
-	-h | --help) echo "$usage"; exit ;;
-	-*) echo "$usage" >&2; exit 2 ;;
-	*) build=$(realpath "$1"); shift ;;
-	esac
-done
+read_options kernel "" "$@"
+[ "${#rest[@]}" = 0 ] || wrong_usage
 need_root
 vm_name=virtiofsd-$kernel-$$
 lab_debian "$(lab_debian_of "$kernel")"

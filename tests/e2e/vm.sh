@@ -435,14 +435,7 @@ given_back_anew()
 	guest umount /mnt/kernel
 }
 
-while [ $# != 0 ]; do
-	case $1 in
-	--kernel) kernel=$2; shift 2 ;;
-	-h | --help) echo "$usage"; exit ;;
-	-*) echo "$usage" >&2; exit 2 ;;
-	*) build=$(realpath "$1"); shift; break ;;
-	esac
-done
+read_options kernel "" "$@"
 need_root
 vm_name=e2e-$kernel-$$	# others may run the same
 lab_debian "$(lab_debian_of "$kernel")"
@@ -452,8 +445,8 @@ need_prepared "$host" "$host_fstest" "$lab_out/build/tests/e2e/fstest"
 make_work
 trap end_all EXIT
 trap 'exit 1' INT TERM HUP
-[ $# != 0 ] || set -- main_device io_uring two_devices odd_hosts no_iommu
-for group; do
+[ "${#rest[@]}" != 0 ] || rest=(main_device io_uring two_devices odd_hosts no_iommu)
+for group in "${rest[@]}"; do
 	began=$SECONDS
 	$group
 	echo "# $group: $((SECONDS - began)) s"

@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: MIT
 # tar, rsync and dpkg: trees with all kinds of metadata go in and come out the same.
 # In the guest: archive.sh DIRECTORY, which holds package.deb
-set -eu
+set -eux # what failed is told by its last lines
 list=$(dirname "$0")/list.py
-tree=/tmp/archive.tree
-rm -rf $tree* /tmp/archive.*
-mkdir -p $tree/sub/deep
-cd $tree
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+tree=$tmp/tree
+mkdir -p "$tree/sub/deep"
+cd "$tree"
 
 # Every kind of file, owner, mode, time, link, ACL, attribute, hole.
-cp -a /etc $tree/etc
+cp -a /etc etc
 mkdir many
 i=0
 while [ $i -lt 300 ]; do
@@ -38,49 +39,48 @@ setfacl -d -m u:4321:rwx sub/deep
 setfattr -n user.note -v 'a value' many/file3
 setfattr -n user.binary -v 0x00ff0a00 sub
 setfacl -m u:4321:r-- pipe null
-setcap cap_net_raw=ep setuid 2>/dev/null || true
+setcap cap_net_raw=ep setuid
 touch -d '1970-01-01 00:00:01.5 UTC' many/file5
 touch -d '2100-12-31 23:59:59.123456789 UTC' many/file6
 touch -h -d '2001-02-03 04:05:06.789 UTC' link
 chown -h 77:88 dangling
 touch -d '2011-11-11 11:11:11.11 UTC' sub
 
-python3 "$list" $tree >/tmp/archive.want
+python3 "$list" "$tree" >"$tmp/want"
 
 # same DIRECTORY - all that can be seen of the tree is what it was
 same()
 {
 	echo 2 >/proc/sys/vm/drop_caches
-	python3 "$list" "$1" >/tmp/archive.have
-	diff /tmp/archive.want /tmp/archive.have
-	echo "$(wc -l </tmp/archive.have) entries the same in $1"
+	python3 "$list" "$1" >"$tmp/have"
+	diff "$tmp/want" "$tmp/have"
+	echo "$(wc -l <"$tmp/have") entries the same in $1"
 }
 
 tar="tar --acls --xattrs --xattrs-include=* --sparse --numeric-owner --format=posix"
-$tar -cf /tmp/archive.tar -C $tree .
+$tar -cf "$tmp/tar" -C "$tree" .
 mkdir "$1/tar"
-$tar -xpf /tmp/archive.tar -C "$1/tar"
+$tar -xpf "$tmp/tar" -C "$1/tar"
 same "$1/tar"
 $tar -cf "$1/again.tar" -C "$1/tar" .
-mkdir $tree.tar
-$tar -xpf "$1/again.tar" -C $tree.tar
-same $tree.tar
+mkdir "$tree.tar"
+$tar -xpf "$1/again.tar" -C "$tree.tar"
+same "$tree.tar"
 $tar --compare -f "$1/again.tar" -C "$1/tar"
 
-rsync -aHAXS --numeric-ids $tree/ "$1/rsync"
+rsync -aHAXS --numeric-ids "$tree/" "$1/rsync"
 same "$1/rsync"
-rsync -aHAX --checksum --numeric-ids --delete "$1/rsync/" $tree.rsync
-same $tree.rsync
-[ -z "$(rsync -aHAXn --checksum --numeric-ids --delete --itemize-changes "$1/rsync/" $tree/)" ]
+rsync -aHAX --checksum --numeric-ids --delete "$1/rsync/" "$tree.rsync"
+same "$tree.rsync"
+[ -z "$(rsync -aHAXn --checksum --numeric-ids --delete --itemize-changes "$1/rsync/" "$tree/")" ]
 # And a change goes over, by the copy-and-rename that rsync does.
-echo more >>$tree/many/file7
-rsync -aHAX --checksum --numeric-ids $tree/ "$1/rsync"
-python3 "$list" $tree >/tmp/archive.want
+echo more >>"$tree/many/file7"
+rsync -aHAX --checksum --numeric-ids "$tree/" "$1/rsync"
+python3 "$list" "$tree" >"$tmp/want"
 same "$1/rsync"
 
-mkdir $tree.deb
-dpkg -x "$1/package.deb" $tree.deb
+mkdir "$tree.deb"
+dpkg -x "$1/package.deb" "$tree.deb"
 dpkg -x "$1/package.deb" "$1/deb"
-python3 "$list" $tree.deb >/tmp/archive.want
+python3 "$list" "$tree.deb" >"$tmp/want"
 same "$1/deb"
-rm -rf $tree* /tmp/archive.*

@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: MIT
 # A source package is built with make -j2 on the mount; the program runs from there.
 # In the guest: build.sh DIRECTORY, which holds source.tar.gz of lua
-set -eu
+set -eux # what failed is told by its last lines
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
 cd "$1"
 tar xzf source.tar.gz
 cd lua-*
 # -O0, because an emulated compiler takes minutes to optimise.
-make -s -j2 posix MYCFLAGS=-O0 >/tmp/build.log 2>&1 || {
-	tail -n 20 /tmp/build.log
+make -s -j2 posix MYCFLAGS=-O0 >"$tmp/log" 2>&1 || {
+	tail -n 20 "$tmp/log"
 	exit 1
 }
 # Nothing is to be made again: the times of what was made are in order.

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 # Programs, libraries and scripts that lie on the mount are run from there.
 # In the guest: exec.sh DIRECTORY
-set -eu
+set -eux # what failed is told by its last lines
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
 cd "$1"
 cp -L /usr/bin/python3 /usr/bin/sort /usr/bin/busybox .
 cp -L /lib/x86_64-linux-gnu/libc.so.6 .
@@ -19,11 +21,11 @@ chmod 755 script
 ./busybox sleep 30 &
 pid=$!
 sleep 0.5
-if (echo x >>busybox) 2>/tmp/exec.err; then
+if (echo x >>busybox) 2>"$tmp/err"; then
 	echo "a running program was written to"
 	exit 1
 fi
-grep -q 'Text file busy' /tmp/exec.err
+grep -q 'Text file busy' "$tmp/err"
 cp sort busybox.new
 mv busybox.new busybox
 [ "$(printf '2\n1\n' | ./busybox | head -n 1)" = 1 ]

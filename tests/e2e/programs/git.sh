@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 # git: a repository of many files is cloned, changed, packed and checked.
 # In the guest: git.sh DIRECTORY FILES; beside it lies origin.git, made by git_origin.sh
-set -eu
-export GIT_CONFIG_NOSYSTEM=1 HOME=/tmp/git.home
+set -eux # what failed is told by its last lines
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export GIT_CONFIG_NOSYSTEM=1 HOME="$tmp"
 files=$2
-rm -rf /tmp/git.*
-mkdir -p /tmp/git.home
 git config --global user.name tester
 git config --global user.email tester@example.org
 git config --global init.defaultBranch main
@@ -15,9 +15,10 @@ git config --global gc.auto 0
 cd "$1"
 git clone -q --no-local "$1/../origin.git" work
 cd work
-[ "$(find . -path ./.git -prune -o -type f -print | wc -l)" = $files ]
+[ "$(find . -path ./.git -prune -o -type f -print | wc -l)" = "$files" ]
 [ "$(readlink link)" = dir1/file1 ]
-[ -x dir1/file100 ] && [ ! -x dir1/file101 ]
+[ -x dir1/file100 ]
+[ ! -x dir1/file101 ]
 echo 2 >/proc/sys/vm/drop_caches
 [ -z "$(git status --porcelain)" ]
 
@@ -41,10 +42,9 @@ git push -q origin main
 [ "$(git -C "$1/../origin.git" rev-parse main)" = "$(git rev-parse HEAD)" ]
 [ -z "$(git status --porcelain)" ]
 # What is in the working tree is what the commit says: not by stat but by content.
-git ls-files -s | awk '$1 != 120000 { print $2 "  " $4 }' | sort >/tmp/git.want
-git ls-files | grep -vx link >/tmp/git.names
-git hash-object --stdin-paths </tmp/git.names | paste -d ' ' - /tmp/git.names |
-	sed 's/ /  /' | sort >/tmp/git.have
-cmp /tmp/git.want /tmp/git.have
-echo "$(wc -l </tmp/git.have) files have their content"
-rm -rf /tmp/git.*
+git ls-files -s | awk '$1 != 120000 { print $2 "  " $4 }' | sort >"$tmp/want"
+git ls-files | grep -vx link >"$tmp/names"
+git hash-object --stdin-paths <"$tmp/names" | paste -d ' ' - "$tmp/names" |
+	sed 's/ /  /' | sort >"$tmp/have"
+cmp "$tmp/want" "$tmp/have"
+echo "$(wc -l <"$tmp/have") files have their content"

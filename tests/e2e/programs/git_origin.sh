@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Make a bare git repository of many files.
 # On the host, where it takes a second and not minutes: git_origin.sh DIRECTORY FILES
-set -eu
+set -eux # what failed is told by its last lines
 files=$2
 git init -q --bare --initial-branch=main "$1"
 # One commit with all files, 100 in a directory, and ten that change some of them.

@@ -4,13 +4,13 @@
 # In the guest: overlay.sh DIRECTORY [upper|no-upper]
 #
 # Prints what the kernel says of the upper layer, so that the caller can compare with virtiofs.
-set -eu
+set -eux # what failed is told by its last lines
 cd "$1"
-modprobe overlay
+grep -qw overlay /proc/filesystems || modprobe overlay
 here=$PWD
-ram=/tmp/overlay
-rm -rf $ram
-mkdir -p $ram lower/dir upper work merged
+ram=$(mktemp -d)
+trap 'umount merged 2>/dev/null || true; umount "$ram" 2>/dev/null || true; rm -r "$ram"' EXIT
+mkdir -p lower/dir upper work merged
 
 echo lower >lower/file
 echo other >lower/other
@@ -42,7 +42,8 @@ use()
 	: >"$1/new/x"
 	mv "$1/file" "$1/renamed"
 	[ "$(cat "$1/renamed")" = lower ]
-	[ ! -e "$1/file" ] && [ -e lower/file ]
+	[ ! -e "$1/file" ]
+	[ -e lower/file ]
 	rm -r "$1/dir"
 	mkdir "$1/dir"				# opaque
 	[ -z "$(ls "$1/dir")" ]
@@ -52,8 +53,8 @@ use()
 }
 
 # As lower layer, with the upper one in memory.
-mount -t tmpfs tmpfs $ram
-mkdir $ram/upper $ram/work
+mount -t tmpfs tmpfs "$ram"
+mkdir "$ram/upper" "$ram/work"
 mount -t overlay overlay -o "lowerdir=$here/lower,upperdir=$ram/upper,workdir=$ram/work" merged
 use merged
 umount merged
@@ -69,28 +70,34 @@ mount -t overlay overlay -o "lowerdir=$here/lower2:$here/lower" merged
 [ "$(cat merged/file)" = second ]
 [ "$(cat merged/other)" = other ]
 umount merged
-umount $ram
+umount "$ram"
 echo "lower: works"
 
+# said - what the kernel says of overlayfs since the last mark in its log
+said()
+{
+	dmesg | sed "1,/$mark/d" | sed -n 's/.*overlayfs: //p' | sort -u | tr '\n' ';'
+}
+
 # As upper layer; the kernel decides.
-dmesg -C
 for options in '' ,userxattr; do
 	rm -rf upper work
 	mkdir upper work
-	name=upper${options}
+	name=upper$options
+	mark="overlay.sh $$ $name"
+	echo "$mark" >/dev/kmsg
 	if mount -t overlay overlay \
 		-o "lowerdir=$here/lower,upperdir=$here/upper,workdir=$here/work$options" merged \
-		2>$ram.err; then
-		if (set -e; use merged); then
-			result=works
-		else
-			result="fails in use"
-		fi
+		2>/dev/null; then
+		# Not in a condition, where -e has no effect.
+		set +e
+		(set -e; use merged)
+		[ $? = 0 ] && result=works || result="fails in use"
+		set -e
 		umount merged
 	else
 		result="refused"
 	fi
-	echo "$name: $result; $(dmesg | sed -n 's/.*overlayfs: //p' | sort -u | tr '\n' ';')"
-	dmesg -C
+	echo "$name: $result; $(said)"
 done
-rm -rf $ram.err upper work
+rm -rf upper work
