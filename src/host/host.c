@@ -47,7 +47,9 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		.posix_acl = cfg->posix_acl,
 		.security_label = cfg->security_label,
 		.submounts = cfg->submounts,
-		.max_nodes = cfg->max_nodes,
+		.file_handles = cfg->file_handles,
+		.max_open = cfg->max_open,
+		.max_idle = cfg->max_idle,
 		.window = cfg->window,
 		.inode_dax = cfg->inode_dax,
 		.inode_dax_size = cfg->inode_dax_size,
@@ -123,11 +125,12 @@ void host_log_stats(struct host *h)
 	}
 	log_info("stats: live_mappings=%llu map_total=%llu unmap_total=%llu map_left=%llu "
 		 "map_refused=%llu faults=%llu read_bytes=%llu write_bytes=%llu requests=%llu "
-		 "nodes=%llu handles=%llu%s",
+		 "nodes=%llu open_nodes=%llu reopened=%llu handles=%llu%s",
 		 (unsigned long long)m.live, (unsigned long long)m.mapped,
 		 (unsigned long long)m.unmapped, (unsigned long long)m.left,
 		 (unsigned long long)m.refused, (unsigned long long)s.faults,
-		 (unsigned long long)s.read_bytes,
-		 (unsigned long long)s.write_bytes, (unsigned long long)s.requests,
-		 (unsigned long long)s.nodes, (unsigned long long)s.handles, ops);
+		 (unsigned long long)s.read_bytes, (unsigned long long)s.write_bytes,
+		 (unsigned long long)s.requests, (unsigned long long)s.nodes,
+		 (unsigned long long)s.open_nodes, (unsigned long long)s.reopened,
+		 (unsigned long long)s.handles, ops);
 }
