@@ -60,6 +60,7 @@ struct fuse_server {
 	uint64_t n_idle;
 	uint64_t n_open; /* inodes with a descriptor */
 	uint64_t n_cold; /* those without */
+	uint64_t freed;	 /* since the start */
 	uint64_t reopened;
 	pthread_rwlock_t removing;
 	_Atomic bool full_said; /* that descriptors have run out: once is enough */
@@ -139,7 +140,10 @@ void fs_inode_drop_all(struct fuse_server *s, bool root_too);
 int fs_inode_get(struct fuse_server *s, uint64_t nodeid, struct fs_inode **ret);
 /* Get an inode that is used already. */
 void fs_inode_get_again(struct fuse_server *s, struct fs_inode *i);
+/* Not with removing held. */
 void fs_inode_put(struct fuse_server *s, struct fs_inode *i);
+/* No descriptor of another inode is closed. Returns whether there are too many. */
+bool fs_inode_put_only(struct fuse_server *s, struct fs_inode *i);
 void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n);
 /* Find or make the inode of @fd (O_PATH, taken over in any case), get it and count one lookup. */
 int fs_inode_enter(struct fuse_server *s, int fd, const struct statx *stx, struct fs_inode **ret);
@@ -192,6 +196,7 @@ void fs_idle_in_locked(struct fuse_server *s, struct fs_inode *i);
 void fs_inode_forgotten_locked(struct fuse_server *s, struct fs_inode *i);
 /* *@fd is a descriptor of it: take it, if it has none. */
 void fs_inode_opened_locked(struct fuse_server *s, struct fs_inode *i, int *fd);
+bool fs_idle_many_locked(const struct fuse_server *s);
 bool fs_inode_full_locked(const struct fuse_server *s);
 /* Open a cold inode that is used. 0 or a negative errno. */
 int fs_inode_open_cold(struct fuse_server *s, struct fs_inode *i);

@@ -129,8 +129,13 @@ static bool fs_idle_close_one(struct fuse_server *s)
 		s->n_cold++;
 	}
 	(void)pthread_mutex_unlock(&s->nodes);
-	fs_inode_put(s, i);
+	(void)fs_inode_put_only(s, i);
 	return true;
+}
+
+bool fs_idle_many_locked(const struct fuse_server *s)
+{
+	return s->n_idle > s->max_idle;
 }
 
 void fs_idle_trim(struct fuse_server *s)
@@ -138,7 +143,7 @@ void fs_idle_trim(struct fuse_server *s)
 	bool many, full;
 
 	(void)pthread_mutex_lock(&s->nodes);
-	many = s->n_idle > s->max_idle;
+	many = fs_idle_many_locked(s);
 	full = s->n_idle && fs_inode_full_locked(s);
 	(void)pthread_mutex_unlock(&s->nodes);
 	if (!many && !full)

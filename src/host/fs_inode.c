@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 #include "host/fs.h"
+
+/* So many inodes are freed before their memory goes back to the system: that takes some ms. */
+#define TRIM_AFTER 16384
 
 static uint64_t fs_key(dev_t dev, ino_t ino, uint64_t mnt)
 {
@@ -30,6 +34,8 @@ static dev_t fs_dev(const struct statx *stx)
 /* It is in no table and no list. */
 static void fs_inode_free(struct fuse_server *s, struct fs_inode *i)
 {
+	bool trim;
+
 	if (!i)
 		return;
 	close_keep_errno(i->fd);
@@ -38,10 +44,13 @@ static void fs_inode_free(struct fuse_server *s, struct fs_inode *i)
 		s->n_open--;
 	else if (i->handle)
 		s->n_cold--;
+	trim = ++s->freed % TRIM_AFTER == 0;
 	(void)pthread_mutex_unlock(&s->nodes);
 	fs_mount_put(s, i->mount);
 	free(i->handle);
 	free(i);
+	if (trim)
+		(void)malloc_trim(0);
 }
 
 /* For the inode of @fd; without a descriptor yet, and not in the tables. */
@@ -200,17 +209,25 @@ void fs_inode_get_again(struct fuse_server *s, struct fs_inode *i)
 	fs_inode_use_locked(s, i);
 }
 
-void fs_inode_put(struct fuse_server *s, struct fs_inode *i)
+bool fs_inode_put_only(struct fuse_server *s, struct fs_inode *i)
 {
-	bool last;
+	bool last, many;
 
 	(void)pthread_mutex_lock(&s->nodes);
 	last = --i->users == 0 && i->lookups == 0;
 	if (i->users == 0 && !last)
 		fs_idle_in_locked(s, i);
+	many = fs_idle_many_locked(s);
 	(void)pthread_mutex_unlock(&s->nodes);
 	if (last)
 		fs_inode_free(s, i);
+	return many;
+}
+
+void fs_inode_put(struct fuse_server *s, struct fs_inode *i)
+{
+	if (fs_inode_put_only(s, i))
+		fs_idle_trim(s);
 }
 
 void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n)

@@ -44,23 +44,9 @@ program()
 	echo "$name on $where: $((SECONDS - began)) s" >>"$work/times"
 }
 
-# how_many NUMBER - so many files, fewer for a quick look, and no more than the machine lets vfsdaxhost
-# hold: each that the guest knows takes a descriptor
-how_many()
-{
-	local limit want=$(($1 / scale))
-	limit=$(awk '/^Max open files/ { print $4 }' "/proc/$(cat "$work/host.pid")/limits")
-	if [ "$want" -gt $((limit * 7 / 10)) ]; then
-		want=$((limit * 7 / 10))
-		echo "$want files, not $1: vfsdaxhost may have $limit descriptors" >>"$work/times"
-	fi
-	echo $want
-}
-
 programs()
 {
-	local name files
-	files=$(how_many 20000)
+	local name files=$((20000 / scale))
 	check "mount" mount_it vfsdax
 	check "git repository" "$here/programs/git_origin.sh" "$share/origin.git" "$files"
 	for name in exec sqlite build python archive overlay; do
@@ -113,6 +99,14 @@ overlay_answers()
 	program overlay "$1" >"$work/overlay"
 	cat "$work/overlay"
 	grep '^upper' "$work/overlay" >"$work/$2"
+}
+
+storm()
+{
+	check "storm: mount" mount_it vfsdax
+	storm_rounds storm $((200000 / scale))
+	check "storm: end" end
+	rm -rf "$share/storm"
 }
 
 # What works as overlayfs' upper layer on the kernel's virtiofs works here, and what does not fails alike.
