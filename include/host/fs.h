@@ -38,14 +38,22 @@
  *   session       read: by each request; write: INIT, DESTROY, fuse_server_reset()
  *   fs_handle.lock the position of one open directory
  *   (the mapper's locks; they are held while the front end answers)
- *   nodes         the two inode tables and the counts in each fs_inode; a leaf
+ *   removing      read: a request that removes a name; write: who closes descriptors of inodes
+ *                 (fs_idle.c)
+ *   nodes         the tables of inodes and mounts, the list of idle inodes, the counts and the
+ *                 descriptor in each fs_inode; a leaf
  *   files         the handle table and the counts in each fs_handle; a leaf
  *   (a lock owner's own, fs_lock.c)
  *   locks         the table of lock owners and what stands in each; a leaf
  * No leaf is held during a system call on the shared directory.
  */
+struct fs_link {
+	struct fs_link *prev, *next;
+};
+
 struct fuse_server {
 	struct fuse_server_config cfg;
+	uint64_t max_idle; /* cfg's, or a quirk's */
 	int proc_fd;
 	pthread_rwlock_t session;
 	_Atomic uint64_t flags; /* granted in INIT; 0 before. Written under session (write). */
@@ -57,6 +65,14 @@ struct fuse_server {
 	struct idmap by_key;
 	uint64_t last_id;
 	struct fs_inode *root;
+	struct idmap mounts;
+	struct fs_link idle; /* inodes; who was used last is next */
+	uint64_t n_idle;
+	uint64_t n_open; /* inodes with a descriptor */
+	uint64_t n_cold; /* those without */
+	uint64_t freed;	 /* since the start */
+	uint64_t reopened;
+	pthread_rwlock_t removing;
 	_Atomic bool full_said; /* that descriptors have run out: once is enough */
 
 	pthread_mutex_t files;
@@ -76,21 +92,31 @@ struct fuse_server {
 	_Atomic uint64_t faults;       /* of these, refused by a quirk */
 };
 
+struct fs_mount {
+	struct idmap_entry by_id;
+	uint64_t inodes; /* of it */
+	int fd;		 /* for open_by_handle_at(2); -1: its inodes are kept by descriptors */
+};
+
 struct fs_inode {
 	struct idmap_entry by_id;
 	struct idmap_entry by_key;
 	uint64_t lookups;   /* what the guest has to forget; at 0 the nodeid is void */
-	unsigned int users; /* requests that use it now */
+	unsigned int users; /* requests that use it now, and open files */
 	dev_t dev;
 	ino_t ino;
-	uint64_t mnt;
-	mode_t type; /* S_IFMT part: an inode's type never changes */
-	int fd;	     /* O_PATH */
+	struct fs_mount *mount;
+	struct fs_link idle;	    /* {} when it is not in the list */
+	struct file_handle *handle; /* NULL until it is needed; never changes */
+	mode_t type;		    /* S_IFMT part: an inode's type never changes */
+	bool kept;		    /* the descriptor is not closed */
+	int fd; /* O_PATH; -1 when it is cold, which nobody sees who has got it */
 };
 
 struct fs_handle {
 	struct idmap_entry by_id;
 	unsigned int users; /* requests that use it now, and 1 until RELEASE */
+	struct fs_inode *inode;
 	bool dir;
 	int fd;
 	pthread_mutex_t lock;
@@ -122,15 +148,22 @@ static inline uint64_t fs_flags(const struct fs_call *c)
 	return atomic_load_explicit(&c->s->flags, memory_order_relaxed);
 }
 
-/* fs_inode.c. An inode that was got is used until it is put. */
+/* fs_inode.c. An inode that was got is used, and its descriptor open, until it is put. */
 int fs_inode_init(struct fuse_server *s);
 void fs_inode_drop_all(struct fuse_server *s, bool root_too);
-/* -ENOENT: no such nodeid. */
+/* -ENOENT: no such nodeid; -ESTALE: the file is gone. */
 int fs_inode_get(struct fuse_server *s, uint64_t nodeid, struct fs_inode **ret);
+/* Get an inode that is used already. */
+void fs_inode_get_again(struct fuse_server *s, struct fs_inode *i);
+/* Not with removing held. */
 void fs_inode_put(struct fuse_server *s, struct fs_inode *i);
+/* No descriptor of another inode is closed. Returns whether there are too many. */
+bool fs_inode_put_only(struct fuse_server *s, struct fs_inode *i);
 void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n);
 /* Find or make the inode of @fd (O_PATH, taken over in any case), get it and count one lookup. */
 int fs_inode_enter(struct fuse_server *s, int fd, const struct statx *stx, struct fs_inode **ret);
+/* If the inode of *@fd (O_PATH; may be taken over) is known, it has a descriptor afterwards. */
+int fs_inode_warm(struct fuse_server *s, int *fd, const struct statx *stx);
 /* Would a new inode find room? 0 or -ENFILE; asked before one is made on the disk. */
 int fs_inode_room(struct fuse_server *s);
 /* Look @name up in @dir, get it and count one lookup. */
@@ -169,8 +202,44 @@ static inline int fs_ref_dir(struct fs_call *c, uint64_t nodeid, struct fs_inode
 	return e == 0 && !S_ISDIR(r->i->type) ? -ENOTDIR : e;
 }
 
+/* fs_idle.c: which inodes have a descriptor. */
+void fs_idle_init(struct fuse_server *s);
+void fs_inode_use_locked(struct fuse_server *s, struct fs_inode *i);
+/* Nobody uses it; it goes to the list, if it belongs there. */
+void fs_idle_in_locked(struct fuse_server *s, struct fs_inode *i);
+/* It is not in the tables any more. */
+void fs_inode_forgotten_locked(struct fuse_server *s, struct fs_inode *i);
+/* *@fd is a descriptor of it: take it, if it has none. */
+void fs_inode_opened_locked(struct fuse_server *s, struct fs_inode *i, int *fd);
+bool fs_idle_many_locked(const struct fuse_server *s);
+bool fs_inode_full_locked(const struct fuse_server *s);
+/* Open a cold inode that is used. 0 or a negative errno. */
+int fs_inode_open_cold(struct fuse_server *s, struct fs_inode *i);
+/* Close descriptors if there are too many. Not with removing held. */
+void fs_idle_trim(struct fuse_server *s);
+/*
+ * What @name in @dir leads to may lose its last link until fs_removing_end(), which is to be called
+ * in any case. Returns 0 or a negative errno: then it must not be removed.
+ */
+int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const char *name);
+void fs_removing_end(struct fuse_server *s);
+
+/* fs_mount.c */
+/* The mount of @fd (O_PATH), counted as used by one more inode. 0 or a negative errno. */
+int fs_mount_get(struct fuse_server *s, int fd, const struct statx *stx, struct fs_mount **ret);
+void fs_mount_put(struct fuse_server *s, struct fs_mount *m);
+/* Returns 0 and a handle to be freed, or a negative errno. */
+int fs_file_handle(int fd, struct file_handle **ret);
+bool fs_file_handle_same(const struct file_handle *a, const struct file_handle *b);
+
+static inline uint64_t fs_mount_id(const struct statx *stx)
+{
+	return stx->stx_mask & STATX_MNT_ID ? stx->stx_mnt_id : 0;
+}
+
 /* fs_handle.c */
-int fs_handle_new(struct fuse_server *s, int fd, bool dir, uint64_t *ret_fh);
+/* @fd is taken over in any case; @i is used until the handle is gone. */
+int fs_handle_new(struct fuse_server *s, struct fs_inode *i, int fd, bool dir, uint64_t *ret_fh);
 int fs_handle_get(struct fuse_server *s, uint64_t fh, bool dir, struct fs_handle **ret);
 void fs_handle_put(struct fuse_server *s, struct fs_handle *h);
 int fs_handle_release(struct fuse_server *s, uint64_t fh, bool dir);

@@ -22,8 +22,12 @@
  * - Nothing outside of the directory is reachable: names are single components, symbolic links
  *   are never followed, "." and ".." are refused, and only regular files and directories are
  * opened.
- * - Beyond max_nodes an inode that the guest does not know yet gets -ENFILE; those it knows can still
- *   be opened, and directories listed. There is room again when the guest forgets some.
+ * - An inode takes a descriptor while it is used. Of the others those that were used last keep
+ * theirs (max_idle), the rest is opened again by file handle, where that works. What was removed on
+ * this machine meanwhile is -ESTALE then.
+ * - With max_open descriptors an inode that the guest does not know yet gets -ENFILE; those it
+ * knows can still be opened, and directories listed. There is room again when the guest forgets
+ * some.
  * - What a caller creates is made with the caller's user and group id, when this process may change
  *   its own (that is, as root); the guest's kernel has checked the caller's permissions.
  */
@@ -44,6 +48,13 @@ enum fuse_inode_dax {
 	FUSE_INODE_DAX_SIZE,  /* those of at least so many bytes */
 };
 
+/* Is an inode that is not used remembered by its file handle (name_to_handle_at(2))? */
+enum fuse_file_handles {
+	FUSE_FILE_HANDLES_NEVER,     /* by a descriptor, all the time */
+	FUSE_FILE_HANDLES_PREFER,    /* by its handle where the file system and privileges allow */
+	FUSE_FILE_HANDLES_MANDATORY, /* elsewhere it cannot be looked up: -EOPNOTSUPP, -EPERM */
+};
+
 #define FUSE_DAX_XATTR "user.virtiofs.dax"
 
 struct fuse_server_config {
@@ -52,12 +63,14 @@ struct fuse_server_config {
 	enum fuse_cache cache;
 	bool readonly;
 	bool xattr;
-	bool posix_acl;	       /* the guest may check permissions by ACLs; needs xattr */
-	bool security_label;   /* what the guest creates gets the label that it says */
-	bool posix_lock;       /* locks of fcntl(2) are kept here, not in the guest */
-	bool flock;	       /* those of flock(2) */
-	bool submounts;	       /* the guest may show mount points in the directory as such */
-	uint64_t max_nodes;    /* each takes a descriptor; 0: as many as the process may open */
+	bool posix_acl;	     /* the guest may check permissions by ACLs; needs xattr */
+	bool security_label; /* what the guest creates gets the label that it says */
+	bool posix_lock;     /* locks of fcntl(2) are kept here, not in the guest */
+	bool flock;	     /* those of flock(2) */
+	bool submounts;	     /* the guest may show mount points in the directory as such */
+	enum fuse_file_handles file_handles;
+	uint64_t max_open;     /* descriptors of inodes; 0: as many as the process may open */
+	uint64_t max_idle;     /* of these, for inodes that nobody uses; with file handles */
 	uint64_t window;       /* bytes; 0: no DAX */
 	struct mapper *mapper; /* outlives the server; NULL when window is 0 */
 	enum fuse_inode_dax inode_dax;
@@ -67,7 +80,10 @@ struct fuse_server_config {
 
 struct fuse_server;
 
-/* Returns 0 or a negative errno; -ENOTDIR when the root is none. */
+/*
+ * Returns 0 or a negative errno; -ENOTDIR when the root is none; -EOPNOTSUPP or -EPERM when it has
+ * no handles and they are mandatory.
+ */
 int fuse_server_new(const struct fuse_server_config *cfg, struct fuse_server **ret);
 void fuse_server_free(struct fuse_server *s);
 
@@ -95,6 +111,8 @@ struct fuse_server_stats {
 	uint64_t read_bytes;  /* data of READ replies */
 	uint64_t write_bytes; /* data of WRITE requests */
 	uint64_t nodes;	      /* now, the root included */
+	uint64_t open_nodes;  /* of these, with a descriptor */
+	uint64_t reopened;    /* nodes that got one again by file handle */
 	uint64_t handles;     /* now */
 	uint64_t lock_owners; /* now: who has locks of fcntl(2) here */
 	uint64_t lock_ranges; /* now: what they have locked */

@@ -23,7 +23,9 @@ struct host_config {
 	enum fuse_inode_dax inode_dax;
 	uint64_t inode_dax_size;
 	struct host_quirks quirks;
-	uint64_t max_nodes; /* as in fuse_server_config */
+	enum fuse_file_handles file_handles; /* this and the next as in fuse_server_config */
+	uint64_t max_open;
+	uint64_t max_idle;
 };
 
 struct host;

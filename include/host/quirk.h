@@ -31,6 +31,7 @@ struct host_quirks {
 	bool no_map_alignment;	     /* FUSE_MAP_ALIGNMENT is not granted */
 	bool need_read;		     /* SETUPMAPPING without FUSE_SETUPMAPPING_FLAG_READ: EINVAL */
 	unsigned int map_delay_us;   /* before SETUPMAPPING and REMOVEMAPPING are served */
+	unsigned int idle_nodes;     /* inodes not used keep no more descriptors; 0: the usual */
 	struct host_fault map_error; /* of SETUPMAPPING */
 	struct host_fault unmap_error; /* of REMOVEMAPPING, which then removes nothing */
 };

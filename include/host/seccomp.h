@@ -14,9 +14,16 @@ enum host_seccomp {
 /* host_seccomp_default() - NONE in a build without libseccomp or with a sanitizer, else KILL. */
 enum host_seccomp host_seccomp_default(void);
 
+/* What serving needs besides the usual, by what was asked for. */
+enum host_need {
+	HOST_NEED_LABELS = 1,  /* to set attributes security.* */
+	HOST_NEED_HANDLES = 2, /* to open inodes by file handle */
+	HOST_NEED_SYSLOG = 4,  /* messages go to syslog, which may have to be connected to again */
+};
+
 /*
  * host_seccomp_enter() - to be called by the only thread of the process, when all is set up but the
- * threads that serve; they inherit it. For good. @syslog: messages go to syslog, which may have to
- * be connected to again. Returns 0 or a negative errno; -EOPNOTSUPP: built without libseccomp.
+ * threads that serve; they inherit it. For good. @needs: HOST_NEED_*.
+ * Returns 0 or a negative errno; -EOPNOTSUPP: built without libseccomp.
  */
-int host_seccomp_enter(enum host_seccomp how, bool syslog);
+int host_seccomp_enter(enum host_seccomp how, unsigned int needs);

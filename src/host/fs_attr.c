@@ -79,7 +79,7 @@ void fs_mark_submount(const struct fs_call *c, const struct fs_inode *dir, const
 		      struct fuse_attr *attr)
 {
 	if (fs_flags(c) & FUSE_SUBMOUNTS && S_ISDIR(i->type) &&
-	    (i->dev != dir->dev || i->mnt != dir->mnt))
+	    (i->dev != dir->dev || i->mount != dir->mount))
 		attr->flags |= FUSE_ATTR_SUBMOUNT;
 }
 

@@ -6,7 +6,8 @@
 
 #include "host/fs.h"
 
-int fs_handle_new(struct fuse_server *s, int fd_taken, bool dir, uint64_t *ret_fh)
+int fs_handle_new(struct fuse_server *s, struct fs_inode *i, int fd_taken, bool dir,
+		  uint64_t *ret_fh)
 {
 	_cleanup_close_ int fd = fd_taken;
 	struct fs_handle *h = calloc(1, sizeof(*h));
@@ -16,6 +17,8 @@ int fs_handle_new(struct fuse_server *s, int fd_taken, bool dir, uint64_t *ret_f
 		return -ENOMEM;
 	h->users = 1;
 	h->dir = dir;
+	h->inode = i;
+	fs_inode_get_again(s, i);
 	(void)pthread_mutex_init(&h->lock, NULL);
 	(void)pthread_mutex_lock(&s->files);
 	r = idmap_add(&s->handles, &h->by_id, s->last_fh + 1);
@@ -25,10 +28,12 @@ int fs_handle_new(struct fuse_server *s, int fd_taken, bool dir, uint64_t *ret_f
 	}
 	(void)pthread_mutex_unlock(&s->files);
 	if (r < 0) {
+		fs_inode_put(s, i);
 		(void)pthread_mutex_destroy(&h->lock);
 		free(h);
+		return r;
 	}
-	return r;
+	return 0;
 }
 
 static struct fs_handle *fs_handle_find_locked(struct fuse_server *s, uint64_t fh, bool dir)
@@ -55,6 +60,7 @@ int fs_handle_get(struct fuse_server *s, uint64_t fh, bool dir, struct fs_handle
 static void fs_handle_free(struct fuse_server *s, struct fs_handle *h)
 {
 	fs_lock_drop_handle(s, h);
+	fs_inode_put(s, h->inode);
 	close_keep_errno(h->fd);
 	(void)pthread_mutex_destroy(&h->lock);
 	free(h);
@@ -167,7 +173,7 @@ static int fs_open(struct fs_call *c, bool dir)
 	if (r == -EPERM && flags & O_NOATIME)
 		r = fs_inode_open(c->s, i.i, flags & ~O_NOATIME);
 	if (r >= 0)
-		r = fs_handle_new(c->s, r, dir, &out.fh);
+		r = fs_handle_new(c->s, i.i, r, dir, &out.fh);
 	return r ? r : fs_put(c, &out, sizeof(out));
 }
 

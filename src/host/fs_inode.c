@@ -3,16 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 #include "host/fs.h"
 
-/*
- * While an inode is in the tables its O_PATH descriptor is open, so the file system cannot use its
- * number for another inode: (device, number, mount) identifies it.
- */
+/* So many inodes are freed before their memory goes back to the system: that takes some ms. */
+#define TRIM_AFTER 16384
 
 static uint64_t fs_key(dev_t dev, ino_t ino, uint64_t mnt)
 {
@@ -27,51 +26,76 @@ struct fs_proc_name fs_proc_name(int fd)
 	return n;
 }
 
-static void fs_inode_free(struct fs_inode *i)
+static dev_t fs_dev(const struct statx *stx)
 {
-	close_keep_errno(i->fd);
-	free(i);
+	return makedev(stx->stx_dev_major, stx->stx_dev_minor);
 }
 
-static struct fs_inode *fs_inode_new(int fd, const struct statx *stx)
+/* It is in no table and no list. */
+static void fs_inode_free(struct fuse_server *s, struct fs_inode *i)
 {
-	struct fs_inode *i = calloc(1, sizeof(*i));
+	bool trim;
 
 	if (!i)
-		return NULL;
-	i->dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
-	i->ino = stx->stx_ino;
-	i->mnt = stx->stx_mask & STATX_MNT_ID ? stx->stx_mnt_id : 0;
-	i->type = stx->stx_mode & S_IFMT;
-	i->fd = fd;
-	i->lookups = 1;
-	return i;
+		return;
+	close_keep_errno(i->fd);
+	(void)pthread_mutex_lock(&s->nodes);
+	if (i->fd >= 0)
+		s->n_open--;
+	else if (i->handle)
+		s->n_cold--;
+	trim = ++s->freed % TRIM_AFTER == 0;
+	(void)pthread_mutex_unlock(&s->nodes);
+	fs_mount_put(s, i->mount);
+	free(i->handle);
+	free(i);
+	if (trim)
+		(void)malloc_trim(0);
 }
 
-static int fs_inode_room_locked(const struct fuse_server *s)
+/* For the inode of @fd; without a descriptor yet, and not in the tables. */
+static int fs_inode_new(struct fuse_server *s, int fd, const struct statx *stx,
+			struct fs_inode **ret)
 {
-	return s->cfg.max_nodes && s->by_id.count >= s->cfg.max_nodes ? -ENFILE : 0;
+	_cleanup_free_ struct fs_inode *i = calloc(1, sizeof(*i));
+	int r;
+
+	if (!i)
+		return -ENOMEM;
+	r = fs_mount_get(s, fd, stx, &i->mount);
+	if (r < 0)
+		return r;
+	i->dev = fs_dev(stx);
+	i->ino = stx->stx_ino;
+	i->type = stx->stx_mode & S_IFMT;
+	i->fd = -1;
+	i->lookups = 1;
+	*ret = steal_ptr(i);
+	return 0;
 }
 
 int fs_inode_room(struct fuse_server *s)
 {
+	fs_idle_trim(s);
 	scoped_lock(&s->nodes);
-	return fs_inode_room_locked(s);
+	return fs_inode_full_locked(s) ? -ENFILE : 0;
 }
 
-static int fs_inode_insert_locked(struct fuse_server *s, struct fs_inode *i)
+/* *@fd is taken over when it returns 0. */
+static int fs_inode_insert_locked(struct fuse_server *s, struct fs_inode *i, int *fd)
 {
-	int r = fs_inode_room_locked(s);
+	int r = fs_inode_full_locked(s) ? -ENFILE : 0;
 
 	if (r == 0)
 		r = idmap_add(&s->by_id, &i->by_id, s->last_id + 1);
 	if (r < 0)
 		return r;
-	r = idmap_add(&s->by_key, &i->by_key, fs_key(i->dev, i->ino, i->mnt));
+	r = idmap_add(&s->by_key, &i->by_key, fs_key(i->dev, i->ino, i->mount->by_id.key));
 	if (r < 0) {
 		idmap_remove(&s->by_id, &i->by_id);
 		return r;
 	}
+	fs_inode_opened_locked(s, i, fd);
 	s->last_id++;
 	return 0;
 }
@@ -88,23 +112,23 @@ int fs_inode_init(struct fuse_server *s)
 	r = fs_stat(fd, &stx);
 	if (r < 0)
 		return r;
-	s->root = fs_inode_new(fd, &stx);
-	if (!s->root)
-		return -ENOMEM;
-	/* last_id is 0, so the root gets FUSE_ROOT_ID. */
-	r = fs_inode_insert_locked(s, s->root);
-	if (r < 0) {
-		free(steal_ptr(s->root));
+	fs_idle_init(s);
+	r = fs_inode_new(s, fd, &stx, &s->root);
+	if (r < 0)
 		return r;
-	}
-	(void)steal_fd(&fd);
-	return 0;
+	s->root->kept = true;
+	/* Nobody else is there yet. last_id is 0, so the root gets FUSE_ROOT_ID. */
+	r = fs_inode_insert_locked(s, s->root, &fd);
+	if (r < 0)
+		fs_inode_free(s, steal_ptr(s->root));
+	return r;
 }
 
 static void fs_inode_remove_locked(struct fuse_server *s, struct fs_inode *i)
 {
 	idmap_remove(&s->by_id, &i->by_id);
 	idmap_remove(&s->by_key, &i->by_key);
+	fs_inode_forgotten_locked(s, i);
 }
 
 void fs_inode_drop_all(struct fuse_server *s, bool root_too)
@@ -114,9 +138,11 @@ void fs_inode_drop_all(struct fuse_server *s, bool root_too)
 
 	/* No request runs: the caller holds session for writing, or is the last one. */
 	(void)pthread_mutex_lock(&s->nodes);
+	fs_idle_init(s);
 	old_id = s->by_id;
 	old_key = s->by_key;
 	s->by_id = s->by_key = (struct idmap){ 0 };
+	(void)pthread_mutex_unlock(&s->nodes);
 	for (size_t n = 0; n < old_id.slots; n++) {
 		struct idmap_entry *next;
 
@@ -125,9 +151,10 @@ void fs_inode_drop_all(struct fuse_server *s, bool root_too)
 
 			next = e->next;
 			if (i != s->root || root_too)
-				fs_inode_free(i);
+				fs_inode_free(s, i);
 		}
 	}
+	(void)pthread_mutex_lock(&s->nodes);
 	/* The emptied tables are used again, so this cannot fail. */
 	memset(old_id.slot, 0, old_id.slots * sizeof(*old_id.slot));
 	memset(old_key.slot, 0, old_key.slots * sizeof(*old_key.slot));
@@ -144,28 +171,63 @@ void fs_inode_drop_all(struct fuse_server *s, bool root_too)
 	(void)pthread_mutex_unlock(&s->nodes);
 }
 
-int fs_inode_get(struct fuse_server *s, uint64_t nodeid, struct fs_inode **ret)
+/* *ret_cold: it has no descriptor now; without nodes held nobody can say so later. */
+static struct fs_inode *fs_inode_find(struct fuse_server *s, uint64_t nodeid, bool *ret_cold)
 {
 	struct idmap_entry *e;
+	struct fs_inode *i;
 
 	scoped_lock(&s->nodes);
 	e = idmap_find(&s->by_id, nodeid);
 	if (!e)
+		return NULL;
+	i = container_of(e, struct fs_inode, by_id);
+	fs_inode_use_locked(s, i);
+	*ret_cold = i->fd < 0;
+	return i;
+}
+
+int fs_inode_get(struct fuse_server *s, uint64_t nodeid, struct fs_inode **ret)
+{
+	bool cold = false;
+	struct fs_inode *i = fs_inode_find(s, nodeid, &cold);
+	int r;
+
+	if (!i)
 		return -ENOENT;
-	*ret = container_of(e, struct fs_inode, by_id);
-	(*ret)->users++;
-	return 0;
+	r = cold ? fs_inode_open_cold(s, i) : 0;
+	if (r < 0)
+		fs_inode_put(s, i);
+	else
+		*ret = i;
+	return r;
+}
+
+void fs_inode_get_again(struct fuse_server *s, struct fs_inode *i)
+{
+	scoped_lock(&s->nodes);
+	fs_inode_use_locked(s, i);
+}
+
+bool fs_inode_put_only(struct fuse_server *s, struct fs_inode *i)
+{
+	bool last, many;
+
+	(void)pthread_mutex_lock(&s->nodes);
+	last = --i->users == 0 && i->lookups == 0;
+	if (i->users == 0 && !last)
+		fs_idle_in_locked(s, i);
+	many = fs_idle_many_locked(s);
+	(void)pthread_mutex_unlock(&s->nodes);
+	if (last)
+		fs_inode_free(s, i);
+	return many;
 }
 
 void fs_inode_put(struct fuse_server *s, struct fs_inode *i)
 {
-	bool last;
-
-	(void)pthread_mutex_lock(&s->nodes);
-	last = --i->users == 0 && i->lookups == 0;
-	(void)pthread_mutex_unlock(&s->nodes);
-	if (last)
-		fs_inode_free(i);
+	if (fs_inode_put_only(s, i))
+		fs_idle_trim(s);
 }
 
 void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n)
@@ -189,37 +251,103 @@ void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n)
 	last = i->lookups == 0 && i->users == 0;
 	(void)pthread_mutex_unlock(&s->nodes);
 	if (last)
-		fs_inode_free(i);
+		fs_inode_free(s, i);
+}
+
+/*
+ * Look for the inode of *@fd. Where (device, number, mount) is that of a cold one only their
+ * handles tell; @h is that of *@fd or NULL. Returns 0, and the inode has a descriptor, it may be
+ * *@fd; -ENOENT; or -EAGAIN: @h is needed.
+ */
+static int fs_inode_same_locked(struct fuse_server *s, int *fd, const struct statx *stx,
+				const struct file_handle *h, struct fs_inode **ret)
+{
+	uint64_t mnt = fs_mount_id(stx);
+	struct idmap_entry *e;
+	int r = -ENOENT;
+
+	for (e = idmap_find(&s->by_key, fs_key(fs_dev(stx), stx->stx_ino, mnt)); e;
+	     e = idmap_next(e)) {
+		struct fs_inode *i = container_of(e, struct fs_inode, by_key);
+
+		if (i->dev != fs_dev(stx) || i->ino != stx->stx_ino || i->mount->by_id.key != mnt)
+			continue;
+		if (i->fd >= 0 || (h && fs_file_handle_same(h, i->handle))) {
+			fs_inode_opened_locked(s, i, fd);
+			*ret = i;
+			return 0;
+		}
+		if (!h)
+			r = -EAGAIN;
+	}
+	return r;
+}
+
+/* As above; finding it counts one lookup and gets it. So does @n, if there is one, when it is not. */
+static int fs_inode_enter_known(struct fuse_server *s, int *fd, const struct statx *stx,
+				const struct file_handle *h, struct fs_inode **n,
+				struct fs_inode **ret)
+{
+	int r;
+
+	scoped_lock(&s->nodes);
+	r = fs_inode_same_locked(s, fd, stx, h, ret);
+	if (r == 0)
+		(*ret)->lookups++;
+	if (r == -ENOENT && *n) {
+		r = fs_inode_insert_locked(s, *n, fd);
+		if (r == 0)
+			*ret = steal_ptr(*n);
+	}
+	if (r == 0)
+		fs_inode_use_locked(s, *ret);
+	return r;
 }
 
 int fs_inode_enter(struct fuse_server *s, int fd_taken, const struct statx *stx,
 		   struct fs_inode **ret)
 {
 	_cleanup_close_ int fd = fd_taken;
-	_cleanup_free_ struct fs_inode *n = fs_inode_new(-1, stx);
-	struct idmap_entry *e;
+	_cleanup_free_ struct file_handle *h = NULL;
+	struct fs_inode *n = NULL;
 	int r;
 
-	if (!n)
-		return -ENOMEM;
-	scoped_lock(&s->nodes);
-	for (e = idmap_find(&s->by_key, fs_key(n->dev, n->ino, n->mnt)); e; e = idmap_next(e)) {
-		struct fs_inode *i = container_of(e, struct fs_inode, by_key);
-
-		if (i->dev == n->dev && i->ino == n->ino && i->mnt == n->mnt) {
-			i->lookups++;
-			i->users++;
-			*ret = i;
-			return 0;
+	/* Each turn prepares, without the lock, what the one before was lacking. */
+	while ((r = fs_inode_enter_known(s, &fd, stx, h, &n, ret)) != 0) {
+		if (r == -EAGAIN) {
+			r = fs_file_handle(fd, &h);
+		} else if (r == -ENOENT) {
+			fs_idle_trim(s);
+			r = fs_inode_new(s, fd, stx, &n);
 		}
+		if (r < 0)
+			break;
 	}
-	r = fs_inode_insert_locked(s, n);
-	if (r < 0)
-		return r;
-	n->fd = steal_fd(&fd);
-	n->users = 1;
-	*ret = steal_ptr(n);
-	return 0;
+	fs_inode_free(s, n);
+	return r;
+}
+
+static int fs_inode_warm_with(struct fuse_server *s, int *fd, const struct statx *stx,
+			      const struct file_handle *h)
+{
+	struct fs_inode *i;
+	int r;
+
+	scoped_lock(&s->nodes);
+	r = fs_inode_same_locked(s, fd, stx, h, &i);
+	if (r == 0 && i->users == 0)
+		fs_idle_in_locked(s, i);
+	return r == -ENOENT ? 0 : r;
+}
+
+int fs_inode_warm(struct fuse_server *s, int *fd, const struct statx *stx)
+{
+	_cleanup_free_ struct file_handle *h = NULL;
+	int r = fs_inode_warm_with(s, fd, stx, NULL);
+
+	if (r == -EAGAIN)
+		r = fs_file_handle(*fd, &h);
+	return h ? fs_inode_warm_with(s, fd, stx, h) : r;
 }
 
 int fs_inode_lookup(struct fuse_server *s, struct fs_inode *dir, const char *name,

@@ -30,6 +30,16 @@ static int fs_begin(struct fs_call *c, const char *name, uint32_t mask, struct f
 	return r;
 }
 
+static int fs_unlink(struct fuse_server *s, const struct fs_inode *dir, const char *name, int flags)
+{
+	int r = fs_removing_begin(s, dir, name);
+
+	if (r == 0 && unlinkat(dir->fd, name, flags) < 0)
+		r = -errno;
+	fs_removing_end(s);
+	return r;
+}
+
 /*
  * The name @name in @dir was just made: label it and put the reply to it. Where it cannot be
  * labelled it goes again, so that nothing is left that the guest's security module has not seen.
@@ -45,7 +55,7 @@ static int fs_made(struct fs_call *c, struct fs_inode *dir, const char *name, in
 	}
 	if (r == 0)
 		return fs_reply_lookup(c, dir, name);
-	(void)unlinkat(dir->fd, name, remove_flags);
+	(void)fs_unlink(c->s, dir, name, remove_flags);
 	return r;
 }
 
@@ -120,9 +130,7 @@ static int fs_remove(struct fs_call *c, int flags)
 	_cleanup_inode_ struct fs_inode_ref dir = { 0 };
 	int r = fs_begin(c, c->req.name[0], 0, &dir, NULL);
 
-	if (r < 0)
-		return r;
-	return unlinkat(dir.i->fd, c->req.name[0], flags) < 0 ? -errno : 0;
+	return r ? r : fs_unlink(c->s, dir.i, c->req.name[0], flags);
 }
 
 int fs_op_unlink(struct fs_call *c)
@@ -145,13 +153,16 @@ static int fs_rename(struct fs_call *c, uint64_t to_id, unsigned int flags)
 		r = fs_ref_dir(c, to_id, &to);
 	if (r == 0)
 		r = fuse_name_ok(c->req.name[1]);
+	if (r < 0)
+		return r;
+	r = fs_removing_begin(c->s, to.i, c->req.name[1]);
 	/* RENAME_WHITEOUT makes a device node, which is the caller's. */
 	if (r == 0 && flags & RENAME_WHITEOUT)
 		r = cred_become(&cred, c->req.h->uid, c->req.h->gid, (gid_t)-1);
-	if (r < 0)
-		return r;
-	return renameat2(from.i->fd, c->req.name[0], to.i->fd, c->req.name[1], flags) < 0 ? -errno
-											  : 0;
+	if (r == 0 && renameat2(from.i->fd, c->req.name[0], to.i->fd, c->req.name[1], flags) < 0)
+		r = -errno;
+	fs_removing_end(c->s);
+	return r;
 }
 
 int fs_op_rename(struct fs_call *c)
@@ -194,7 +205,7 @@ static int fs_put_created(struct fs_call *c, struct fs_inode *i, const struct st
 			  int flags)
 {
 	struct fuse_open_out out = { .open_flags = fs_open_reply_flags(c, false, flags) };
-	int r = fs_handle_new(c->s, fd, false, &out.fh);
+	int r = fs_handle_new(c->s, i, fd, false, &out.fh);
 
 	if (r == 0)
 		r = fs_put_entry(c, i, stx);
@@ -223,7 +234,7 @@ int fs_op_create(struct fs_call *c)
 		return r;
 	r = fd < 0 ? 0 : fs_ext_label(c, fd);
 	if (r < 0) {
-		(void)unlinkat(dir.i->fd, name, 0);
+		(void)fs_unlink(c->s, dir.i, name, 0);
 		return r;
 	}
 	r = fs_inode_lookup(c->s, dir.i, name, &i.i, &stx);

@@ -177,25 +177,26 @@ int fuse_server_new(const struct fuse_server_config *cfg, struct fuse_server **r
 	if (!s)
 		return -ENOMEM;
 	s->cfg = *cfg;
+	s->max_idle = cfg->quirks.idle_nodes ? cfg->quirks.idle_nodes : cfg->max_idle;
 	s->proc_fd = cfg->proc_fd >= 0 ? fcntl(cfg->proc_fd, F_DUPFD_CLOEXEC, 3)
 				       : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (s->proc_fd < 0)
 		return -errno;
-	r = fs_inode_init(s);
-	if (r < 0) {
-		close_keep_errno(s->proc_fd);
-		return r;
-	}
 	(void)pthread_mutex_init(&s->nodes, NULL);
 	(void)pthread_mutex_init(&s->files, NULL);
 	(void)pthread_mutex_init(&s->locks, NULL);
 	(void)pthread_rwlockattr_init(&attr);
-	/* Else INIT could wait for ever behind requests that overlap. */
+	/* Else INIT, and who closes descriptors, could wait for ever behind requests that overlap. */
 	(void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	(void)pthread_rwlock_init(&s->session, &attr);
+	(void)pthread_rwlock_init(&s->removing, &attr);
 	(void)pthread_rwlockattr_destroy(&attr);
-	*ret = steal_ptr(s);
-	return 0;
+	r = fs_inode_init(s);
+	if (r < 0)
+		fuse_server_free(steal_ptr(s));
+	else
+		*ret = steal_ptr(s);
+	return r;
 }
 
 void fuse_server_reset(struct fuse_server *s, bool unmap)
@@ -216,9 +217,11 @@ void fuse_server_free(struct fuse_server *s)
 	if (!s)
 		return;
 	fs_handle_drop_all(s);
-	fs_inode_drop_all(s, true);
+	if (s->root)
+		fs_inode_drop_all(s, true);
 	idmap_free(&s->by_id);
 	idmap_free(&s->by_key);
+	idmap_free(&s->mounts);
 	idmap_free(&s->handles);
 	idmap_free(&s->lock_owners);
 	close_keep_errno(s->proc_fd);
@@ -226,6 +229,7 @@ void fuse_server_free(struct fuse_server *s)
 	(void)pthread_mutex_destroy(&s->files);
 	(void)pthread_mutex_destroy(&s->locks);
 	(void)pthread_rwlock_destroy(&s->session);
+	(void)pthread_rwlock_destroy(&s->removing);
 	free(s);
 }
 
@@ -240,6 +244,8 @@ void fuse_server_stats(struct fuse_server *s, struct fuse_server_stats *ret)
 	ret->faults = atomic_load_explicit(&s->faults, memory_order_relaxed);
 	(void)pthread_mutex_lock(&s->nodes);
 	ret->nodes = s->by_id.count;
+	ret->open_nodes = s->n_open;
+	ret->reopened = s->reopened;
 	(void)pthread_mutex_unlock(&s->nodes);
 	(void)pthread_mutex_lock(&s->files);
 	ret->handles = s->handles.count;

@@ -49,7 +49,9 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		.submounts = cfg->submounts,
 		.posix_lock = cfg->posix_lock,
 		.flock = cfg->flock,
-		.max_nodes = cfg->max_nodes,
+		.file_handles = cfg->file_handles,
+		.max_open = cfg->max_open,
+		.max_idle = cfg->max_idle,
 		.window = cfg->window,
 		.inode_dax = cfg->inode_dax,
 		.inode_dax_size = cfg->inode_dax_size,
@@ -125,12 +127,14 @@ void host_log_stats(struct host *h)
 	}
 	log_info("stats: live_mappings=%llu map_total=%llu unmap_total=%llu map_left=%llu "
 		 "map_refused=%llu faults=%llu read_bytes=%llu write_bytes=%llu requests=%llu "
-		 "nodes=%llu handles=%llu lock_owners=%llu lock_ranges=%llu%s",
+		 "nodes=%llu open_nodes=%llu reopened=%llu handles=%llu lock_owners=%llu "
+		 "lock_ranges=%llu%s",
 		 (unsigned long long)m.live, (unsigned long long)m.mapped,
 		 (unsigned long long)m.unmapped, (unsigned long long)m.left,
 		 (unsigned long long)m.refused, (unsigned long long)s.faults,
 		 (unsigned long long)s.read_bytes, (unsigned long long)s.write_bytes,
 		 (unsigned long long)s.requests, (unsigned long long)s.nodes,
+		 (unsigned long long)s.open_nodes, (unsigned long long)s.reopened,
 		 (unsigned long long)s.handles, (unsigned long long)s.lock_owners,
 		 (unsigned long long)s.lock_ranges, ops);
 }

@@ -22,13 +22,13 @@ static void idmap_link(struct idmap *m, struct idmap_entry *e)
 	*head = e;
 }
 
-static int idmap_grow(struct idmap *m)
+static int idmap_resize(struct idmap *m, size_t slots)
 {
-	struct idmap n = { .slots = m->slots ? m->slots * 2 : IDMAP_MIN, .count = m->count };
+	struct idmap n = { .slots = slots, .count = m->count };
 
 	n.slot = calloc(n.slots, sizeof(*n.slot));
 	if (!n.slot)
-		return m->slots ? 0 : -ENOMEM; /* a full table is slow, not wrong */
+		return m->slots ? 0 : -ENOMEM; /* a table of another size is slow, not wrong */
 	for (size_t i = 0; i < m->slots; i++) {
 		struct idmap_entry *e, *next;
 
@@ -51,7 +51,7 @@ void idmap_free(struct idmap *m)
 int idmap_add(struct idmap *m, struct idmap_entry *e, uint64_t key)
 {
 	if (m->count >= m->slots) {
-		int r = idmap_grow(m);
+		int r = idmap_resize(m, m->slots ? m->slots * 2 : IDMAP_MIN);
 
 		if (r < 0)
 			return r;
@@ -70,6 +70,9 @@ void idmap_remove(struct idmap *m, struct idmap_entry *e)
 		p = &(*p)->next;
 	*p = e->next;
 	m->count--;
+	/* Far below what makes it grow, so that it does not do both in turn. */
+	if (m->slots > IDMAP_MIN && m->count < m->slots / 8)
+		(void)idmap_resize(m, m->slots / 2);
 }
 
 static struct idmap_entry *idmap_match(struct idmap_entry *e, uint64_t key)

@@ -22,6 +22,7 @@
 
 #define NOFILE_WANTED  1000000
 #define NOFILE_RESERVE 2048 /* for open files, queues and mappings; no more than a quarter */
+#define NOFILE_IDLE    8192 /* for inodes nobody uses: each holds memory of the host's kernel */
 
 struct server {
 	struct host *host;
@@ -56,16 +57,15 @@ static rlim_t nofile_most(void)
 }
 
 /*
- * All descriptors that we can have: each inode that the guest knows takes one. Where the hard limit
- * is low, root may raise it, as virtiofsd does.
- * Returns how many inodes the guest may know, so that their files can still be opened, or 0.
+ * All descriptors that we can have, for an inode that the guest knows may take one. Where the hard
+ * limit is low, root may raise it, as virtiofsd does. Returns the limit.
  */
-static uint64_t raise_nofile(void)
+static rlim_t raise_nofile(void)
 {
 	struct rlimit lim, more;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return 0;
+		return RLIM_INFINITY;
 	more.rlim_max = MAX(lim.rlim_max, nofile_most());
 	more.rlim_cur = more.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &more) < 0) {
@@ -76,10 +76,23 @@ static uint64_t raise_nofile(void)
 		}
 	}
 	log_dbg("up to %llu open files", (unsigned long long)more.rlim_cur);
-	return more.rlim_cur == RLIM_INFINITY
-		       ? 0
-		       : MAX(more.rlim_cur - MIN(more.rlim_cur / 4, (rlim_t)NOFILE_RESERVE),
-			     (rlim_t)1);
+	return more.rlim_cur;
+}
+
+/* How many of them inodes may take, so that their files can still be opened. */
+static void share_nofile(rlim_t limit, struct host_config *ret)
+{
+	if (limit != RLIM_INFINITY)
+		ret->max_open = MAX(limit - MIN(limit / 4, (rlim_t)NOFILE_RESERVE), (rlim_t)1);
+	ret->max_idle = MIN(limit / 4, (rlim_t)NOFILE_IDLE);
+}
+
+static unsigned int needs(const struct host_options *o)
+{
+	bool handles = o->host.file_handles != FUSE_FILE_HANDLES_NEVER;
+
+	return (o->host.security_label ? HOST_NEED_LABELS : 0u) |
+	       (handles ? HOST_NEED_HANDLES : 0u) | (o->syslog ? HOST_NEED_SYSLOG : 0u);
 }
 
 /* Serve until SIGTERM or SIGINT, with @set blocked in all threads. */
@@ -120,7 +133,7 @@ static int run(struct host_options *o)
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
 	(void)umask(0);
-	o->host.max_nodes = raise_nofile();
+	share_nofile(raise_nofile(), &o->host);
 	r = guard_init();
 	stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (r < 0 || stop_fd < 0) {
@@ -134,7 +147,7 @@ static int run(struct host_options *o)
 			return r;
 		}
 	}
-	r = sandbox_enter(o->sandbox, o->shared_dir, o->host.security_label, &box, &what);
+	r = sandbox_enter(o->sandbox, o->shared_dir, needs(o), &box, &what);
 	if (r < 0) {
 		log_err("%s: %s: %s", o->shared_dir, what, strerror(-r));
 		return r;
@@ -145,10 +158,15 @@ static int run(struct host_options *o)
 	close_keep_errno(box.root_fd);
 	close_keep_errno(box.proc_fd);
 	if (r < 0) {
-		log_err("cannot share %s: %s", o->shared_dir, strerror(-r));
+		log_err("cannot share %s%s: %s", o->shared_dir,
+			o->host.file_handles == FUSE_FILE_HANDLES_MANDATORY
+				? " (--inode-file-handles=mandatory needs a file system with file "
+				  "handles and CAP_DAC_READ_SEARCH)"
+				: "",
+			strerror(-r));
 		return r;
 	}
-	r = host_seccomp_enter(o->seccomp, o->syslog);
+	r = host_seccomp_enter(o->seccomp, needs(o));
 	if (r < 0) {
 		log_err("cannot filter system calls%s: %s",
 			r == -EOPNOTSUPP ? " (built without libseccomp; use --seccomp=none)" : "",

@@ -29,6 +29,10 @@ const char *host_options_usage(void)
 	       "      --cache=none|auto|always   what the guest may keep (auto)\n"
 	       "      --inode-dax=attr|all|none|xattr|size:SIZE\n"
 	       "                                 files that a guest with dax=inode maps (attr)\n"
+	       "      --inode-file-handles=never|prefer|mandatory\n"
+	       "                                 whether inodes that are not used keep no "
+	       "descriptor\n"
+	       "                                 (prefer: where that works)\n"
 	       "      --num-request-queues=N     request queues, each with a thread (1)\n"
 	       "      --readonly                 refuse all changes\n"
 	       "      --xattr, --no-xattr        extended attributes (on)\n"
@@ -144,6 +148,7 @@ enum {
 	OPT_MAX_MAPPINGS,
 	OPT_CACHE,
 	OPT_INODE_DAX,
+	OPT_FILE_HANDLES,
 	OPT_QUEUES,
 	OPT_QUIRK,
 	OPT_READONLY,
@@ -172,6 +177,7 @@ static const struct option host_options[] = {
 	{ "max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS },
 	{ "cache", required_argument, NULL, OPT_CACHE },
 	{ "inode-dax", required_argument, NULL, OPT_INODE_DAX },
+	{ "inode-file-handles", required_argument, NULL, OPT_FILE_HANDLES },
 	{ "num-request-queues", required_argument, NULL, OPT_QUEUES },
 	{ "quirk", required_argument, NULL, OPT_QUIRK },
 	{ "readonly", no_argument, NULL, OPT_READONLY },
@@ -198,6 +204,7 @@ static const struct option host_options[] = {
 static int parse_one(int c, const char *arg, struct host_options *o)
 {
 	static const char *const caches[] = { "none", "auto", "always" };
+	static const char *const handles[] = { "never", "prefer", "mandatory" };
 	static const char *const sandboxes[] = { "none", "chroot", "namespace" };
 	static const char *const filters[] = { "none", "kill", "log", "trap" };
 	static const char *const levels[] = { "error", "warn", "info", "debug" };
@@ -227,6 +234,10 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 		return r;
 	case OPT_INODE_DAX:
 		return parse_inode_dax(arg, o);
+	case OPT_FILE_HANDLES:
+		r = parse_word(arg, handles, ARRAY_SIZE(handles), &v);
+		o->host.file_handles = (enum fuse_file_handles)v;
+		return r;
 	case OPT_QUIRK:
 		return host_quirks_parse(arg, &o->host.quirks);
 	case OPT_QUEUES:
@@ -307,6 +318,7 @@ int host_options_parse(int argc, char **argv, struct host_options *ret)
 			.window = HOST_DEFAULT_WINDOW,
 			.max_mappings = HOST_DEFAULT_MAPS,
 			.cache = FUSE_CACHE_AUTO,
+			.file_handles = FUSE_FILE_HANDLES_PREFER,
 			.xattr = true,
 			.posix_acl = true,
 		},

@@ -85,6 +85,7 @@ static const struct {
 	QUIRK("need-read", FLAG, need_read),
 	QUIRK("map-alignment", ALIGNMENT, map_alignment),
 	QUIRK("map-delay", NUMBER, map_delay_us),
+	QUIRK("idle-nodes", NUMBER, idle_nodes),
 	QUIRK("map-error", FAULT, map_error),
 	QUIRK("unmap-error", FAULT, unmap_error),
 };

@@ -77,8 +77,8 @@ static int sandbox_caps(uint64_t more, const char **ret_what)
 	return 0;
 }
 
-int sandbox_enter(enum host_sandbox how, const char *shared_dir, bool labels, struct sandbox *ret,
-		  const char **ret_what)
+int sandbox_enter(enum host_sandbox how, const char *shared_dir, unsigned int needs,
+		  struct sandbox *ret, const char **ret_what)
 {
 	_cleanup_close_ int root = -1, proc = -1;
 	_cleanup_free_ char *dir = realpath(shared_dir, NULL);
@@ -103,7 +103,9 @@ int sandbox_enter(enum host_sandbox how, const char *shared_dir, bool labels, st
 	root = open(how == HOST_SANDBOX_NONE ? dir : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return fail(ret_what, "cannot open the shared directory");
-	r = sandbox_caps(labels ? BIT(CAP_SYS_ADMIN) : 0, ret_what);
+	r = sandbox_caps((needs & HOST_NEED_LABELS ? BIT(CAP_SYS_ADMIN) : 0) |
+				 (needs & HOST_NEED_HANDLES ? BIT(CAP_DAC_READ_SEARCH) : 0),
+			 ret_what);
 	if (r < 0)
 		return r;
 	ret->root_fd = steal_fd(&root);

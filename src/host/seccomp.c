@@ -15,8 +15,8 @@
 
 /*
  * By name, because not each library knows the number of each call, and not each machine has it.
- * A path that a guest gives is only taken by openat() and its like, to which the server gives single
- * names (fs.h). None makes a process, executes a program or changes mounts.
+ * A path that a guest gives is only taken by openat() and its like, to which the server gives
+ * single names (fs.h). None makes a process, executes a program or changes mounts.
  */
 /* clang-format off */
 static const char *const allowed[] = {
@@ -54,7 +54,7 @@ static int allow(scmp_filter_ctx ctx, const char *name)
 }
 
 /* Calls that are allowed for one purpose only. */
-static int allow_some(scmp_filter_ctx ctx, bool syslog)
+static int allow_some(scmp_filter_ctx ctx, unsigned int needs)
 {
 	int r;
 
@@ -74,11 +74,15 @@ static int allow_some(scmp_filter_ctx ctx, bool syslog)
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
 				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	if (r == 0 && syslog)
+	if (r == 0 && needs & HOST_NEED_SYSLOG)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
 				     SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-	if (r == 0 && syslog)
+	if (r == 0 && needs & HOST_NEED_SYSLOG)
 		r = allow(ctx, "connect");
+	if (r == 0 && needs & HOST_NEED_HANDLES)
+		r = allow(ctx, "name_to_handle_at");
+	if (r == 0 && needs & HOST_NEED_HANDLES)
+		r = allow(ctx, "open_by_handle_at");
 	return r;
 }
 
@@ -94,7 +98,7 @@ static uint32_t action(enum host_seccomp how)
 	}
 }
 
-int host_seccomp_enter(enum host_seccomp how, bool syslog)
+int host_seccomp_enter(enum host_seccomp how, unsigned int needs)
 {
 	scmp_filter_ctx ctx;
 	int r;
@@ -104,7 +108,7 @@ int host_seccomp_enter(enum host_seccomp how, bool syslog)
 	ctx = seccomp_init(action(how));
 	if (!ctx)
 		return -ENOMEM;
-	r = allow_some(ctx, syslog);
+	r = allow_some(ctx, needs);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(allowed); i++)
 		r = allow(ctx, allowed[i]);
 	/* A tree instead of a list: a call costs 8 comparisons instead of 80. */
@@ -118,7 +122,7 @@ int host_seccomp_enter(enum host_seccomp how, bool syslog)
 
 #else
 
-int host_seccomp_enter(enum host_seccomp how, bool syslog)
+int host_seccomp_enter(enum host_seccomp how, unsigned int needs)
 {
 	return how == HOST_SECCOMP_NONE ? 0 : -EOPNOTSUPP;
 }

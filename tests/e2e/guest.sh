@@ -22,6 +22,13 @@ stats()
 		exit 1'
 }
 
+# daemon_size - its descriptors and its resident memory in KiB
+daemon_size()
+{
+	script 'pid=$(pidof vfsdaxfuse)
+		echo $(ls /proc/$pid/fd | wc -l) $(sed -n "s/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p" /proc/$pid/status)'
+}
+
 boot()
 {
 	vm start --kernel "$kernel" --timeout 120 "$@"

@@ -16,6 +16,14 @@ stats()
 	cat "$work/stats"
 }
 
+# daemon_size - its descriptors and its resident memory in KiB
+daemon_size()
+{
+	local pid
+	pid=$(cat "$work/fuse.pid")
+	echo "$(find "/proc/$pid/fd" -mindepth 1 | wc -l) $(memory_of "$pid")"
+}
+
 mounted()
 {
 	grep -q " $mnt fuse.vfsdaxfuse " /proc/self/mounts

@@ -2,7 +2,7 @@
 # What the daemons keep in memory for a large window and many inodes. To be sourced by native.sh.
 # shellcheck shell=bash disable=SC2154 # work, share, mnt come from the script
 
-many_wanted=100000
+many=100000
 own_limit=$((64 * 1024))
 
 # own_kib NAME - resident memory of a daemon in KiB, without what of the host's files the window shows
@@ -50,17 +50,6 @@ say_memory()
 		"$(status_kib fuse VmPTE) KiB, $(number mappings "$line") mappings," \
 		"$(number inodes "$line") inodes; host: own $(own_kib host) KiB," \
 		"$(host_stat nodes) nodes" | tee -a "$work/memory"
-}
-
-# Each inode takes the host a descriptor. Where it may not have so many (root without
-# CAP_SYS_RESOURCE), there are fewer inodes, and the rest of the 100,000 is added by calculation.
-choose_many()
-{
-	local limit
-	limit=$(awk '/^Max open files/ { print $4 }' "/proc/$(cat "$work/host.pid")/limits")
-	[ "$limit" != unlimited ] || limit=1000000
-	many=$((limit - (limit / 4 < 2048 ? limit / 4 : 2048) - 300))
-	[ "$many" -lt "$many_wanted" ] || many=$many_wanted
 }
 
 # Sparse files: the window takes 128 extents of 32 MiB, and all of it is touched.
@@ -122,9 +111,7 @@ memory_is_small()
 	say_memory "$many opened"
 	own=$(own_kib fuse)
 	each=$(((own - before) * 1024 / many))
-	own=$((own + each * (many_wanted - many) / 1024))
-	echo "# own with $many_wanted inodes of $each bytes: $own of $own_limit KiB," \
-		"$((many_wanted - many)) of them by calculation; page tables" \
+	echo "# own with $many inodes of $each bytes: $own of $own_limit KiB; page tables" \
 		"$(status_kib fuse VmPTE) KiB" | tee -a "$work/memory"
 	[ "$each" -gt 100 ]
 	[ "$own" -lt "$own_limit" ]
@@ -154,8 +141,7 @@ memory_does_not_grow()
 
 cross_memory()
 {
-	local before many
-	choose_many
+	local before
 	: >"$work/memory"
 	check "$1: the window is full" window_full
 	before=$(own_kib fuse)

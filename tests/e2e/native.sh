@@ -21,6 +21,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/locks.sh"
 # shellcheck source=tests/e2e/memory.sh
 . "$here/memory.sh"
+# shellcheck source=tests/e2e/storm.sh
+. "$here/storm.sh"
 # shellcheck source=tests/e2e/probe.sh
 . "$here/probe.sh"
 # shellcheck source=tests/e2e/programs-lib.sh
@@ -29,9 +31,9 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/programs-native.sh"
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
-Configurations: none auto always never small few queues nowindow inode refuse quirks memory locks
-quota uring ends errors probe (default: all these); programs (sqlite, git and others); random
-(operations of several processes, VFSDAXFUSE_RANDOM_SECONDS long)."
+Configurations: none auto always never small few queues nowindow inode refuse quirks handles memory
+storm (VFSDAXFUSE_STORM_FILES) locks quota uring ends errors probe (default: all these); programs
+(sqlite, git and others); random (operations of several processes, VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The daemon's own books agree; it writes them at its end.
 removed_what_was_mapped()
@@ -269,6 +271,117 @@ quota_write()
 	[ "$(number dax_faults "$(stats)")" = 0 ]
 	[ "$(number dax_write_bytes "$(stats)")" = 0 ]
 	[ "$(number dax_read_bytes "$(stats)")" -gt 0 ]
+}
+
+# Inodes that are closed at once when nobody uses them, and those that are not.
+handles()
+{
+	with_mount "handles: cold" "--cache=none --quirk=idle-nodes=1" "-o dax=always" cross_cold
+	with_mount "handles: cold, cached" "--cache=auto --quirk=idle-nodes=1 --num-request-queues=3" \
+		"-o dax=always" cross_cold_cached
+	# So that what is mounted later is there in the host's mount namespace, too.
+	mount --bind "$share" "$share"
+	mount --make-shared "$share"
+	with_mount "handles: cold, mandatory" "--inode-file-handles=mandatory --quirk=idle-nodes=1" \
+		"" cross_submount
+	umount "$share"
+	with_mount "handles: never" "--inode-file-handles=never --quirk=idle-nodes=1" "" cross_kept
+	check "handles: mandatory where there are none" mandatory_without
+}
+
+cross_cold()
+{
+	check "$1: host changes an open file" host_changes_open
+	check "$1: host changes names" host_changes_names
+	cross_cold_cached "$1"
+}
+
+cross_cold_cached()
+{
+	fstest_and_cross yes "$1"
+	check "$1: opened again" many_reopened
+}
+
+# Nothing of this would mean much if the descriptors had been kept.
+many_reopened()
+{
+	local line
+	line=$(host_stats)
+	echo "$line"
+	[ "$(number reopened "$line")" -gt 1000 ]
+}
+
+cross_submount()
+{
+	check "$1: a mount in it" submount
+}
+
+# The host mounts after it has begun to share; what the guest knows of it is in use here.
+submount()
+{
+	mkdir "$share/sub"
+	mount -t tmpfs test "$share/sub"
+	echo deep >"$share/sub/file"
+	echo flat >"$share/file"
+	[ "$(cat "$mnt/sub/file" "$mnt/file" "$mnt/sub/file")" = "deep${nl}flat${nl}deep" ]
+	[ "$(host_stat reopened)" -gt 0 ]
+	exec 5<"$mnt/sub/file"
+	rm "$mnt/sub/file"
+	ls "$mnt" "$mnt/sub"
+	[ "$(cat <&5)" = deep ]
+	exec 5<&-
+	until_true 100 submount_forgotten
+}
+
+submount_forgotten()
+{
+	echo 2 >/proc/sys/vm/drop_caches
+	umount "$share/sub" 2>"$work/out"
+}
+
+nl='
+'
+
+cross_kept()
+{
+	check "$1: descriptors are kept" all_kept
+	sanitized || check "$1: no privilege for handles" no_privilege
+}
+
+all_kept()
+{
+	local line
+	(cd "$share" && seq 500 | xargs touch)
+	[ "$(find "$mnt" -type f -size -1 | wc -l)" = 500 ]
+	line=$(host_stats)
+	echo "$line"
+	[ "$(number nodes "$line")" -ge 500 ]
+	[ "$(number open_nodes "$line")" = "$(number nodes "$line")" ]
+	[ "$(number reopened "$line")" = 0 ]
+}
+
+# CAP_DAC_READ_SEARCH is number 2.
+no_privilege()
+{
+	local caps
+	caps=$(awk '/^CapPrm:/ { print $2 }' "/proc/$(cat "$work/host.pid")/status")
+	[ $((0x$caps & 4)) = 0 ]
+}
+
+mandatory_without()
+{
+	spawn host "$host" --shared-dir=/proc/self --socket-path="$work/fs.sock" --sandbox=none \
+		--inode-file-handles=mandatory
+	[ "$(status_of host)" = 1 ]
+	cat "$work/host.log"
+	grep -q 'inode-file-handles=mandatory.*not supported' "$work/host.log"
+}
+
+# More files than there are descriptors on many machines.
+cross_storm()
+{
+	storm_rounds "$1" "${VFSDAXFUSE_STORM_FILES:-30000}"
+	sed 's/^/# /' "$work/times"
 }
 
 # FUSE over io_uring. The kernel's switch for it is everybody's: one test at a time has it.
@@ -550,8 +663,9 @@ run_configuration()
 			cross_auto
 		;;
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
+	storm) with_mount storm "--cache=auto" "" cross_storm ;;
 	memory) with_mount memory "--cache=always --window=4G" "-o dax=always" cross_memory ;;
-	inode | refuse | quirks | locks | quota | uring | ends | errors | probe | programs) "$1" ;;
+	inode | refuse | quirks | handles | locks | quota | uring | ends | errors | probe | programs) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac
@@ -572,8 +686,8 @@ make_work
 mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
-[ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks memory \
-	locks quota uring ends errors probe
+[ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks handles \
+	memory storm locks quota uring ends errors probe
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"

@@ -33,24 +33,11 @@ mnt=/mnt/host
 programs_path=$lab_prefix-src/tests/e2e/programs packages_path=/tmp scratch_path=/tmp
 long="" scale="" stressors="" only="programs window upper storm stress_ng"
 
-# how_many NUMBER - so many files, fewer for a quick look, and no more than the machine lets vfsdaxhost
-# hold: each that the guest knows takes a descriptor
-how_many()
-{
-	local limit want=$(($1 / scale))
-	limit=$(awk '/^Max open files/ { print $4 }' "/proc/$(cat "$work/host.pid")/limits")
-	if [ "$want" -gt $((limit * 7 / 10)) ]; then
-		want=$((limit * 7 / 10))
-		echo "$want files, not $1: vfsdaxhost may have $limit descriptors" >>"$work/times"
-	fi
-	echo $want
-}
-
 programs()
 {
 	check "mount" mount_it vfsdax
 	many_programs "" exec sqlite build python archive overlay
-	git_program "" "$(how_many 20000)"
+	git_program "" $((20000 / scale))
 	check "served from the window" window_used
 	check "end" end
 }
@@ -76,6 +63,14 @@ overlay_answers()
 	program overlay "$1" >"$work/overlay"
 	cat "$work/overlay"
 	grep '^upper' "$work/overlay" >"$work/$2"
+}
+
+storm()
+{
+	check "storm: mount" mount_it vfsdax
+	storm_rounds storm $((200000 / scale))
+	check "storm: end" end
+	rm -rf "$share/storm"
 }
 
 # What works as overlayfs' upper layer on the kernel's virtiofs works here, and what does not fails alike.

@@ -60,6 +60,7 @@ static void defaults(void **state)
 	assert_int_equal(o.host.quirks.map_error.error, 0);
 	assert_false(o.host.quirks.no_indirect_desc || o.host.quirks.access_platform);
 	assert_true(o.host.xattr && !o.host.readonly);
+	assert_int_equal(o.host.file_handles, FUSE_FILE_HANDLES_PREFER);
 	assert_true(o.host.posix_acl && !o.host.security_label && !o.host.submounts);
 	assert_true(!o.host.posix_lock && !o.host.flock);
 	assert_string_equal(o.host.tag, "vfsdax");
@@ -91,6 +92,10 @@ static void values(void **state)
 	assert_true(o.host.posix_lock && !o.host.flock);
 	assert_int_equal(PARSE(&o, BASE, "--posix-lock", "--flock", "--no-posix-lock"), 0);
 	assert_true(!o.host.posix_lock && o.host.flock);
+	assert_int_equal(PARSE(&o, BASE, "--inode-file-handles=never"), 0);
+	assert_int_equal(o.host.file_handles, FUSE_FILE_HANDLES_NEVER);
+	assert_int_equal(PARSE(&o, BASE, "--inode-file-handles=mandatory"), 0);
+	assert_int_equal(o.host.file_handles, FUSE_FILE_HANDLES_MANDATORY);
 	assert_int_equal(PARSE(&o, BASE, "--no-posix-acl", "--posix-acl"), 0);
 	assert_true(o.host.posix_acl);
 	assert_int_equal(PARSE(&o, "--help"), 0);
@@ -206,6 +211,7 @@ static void refusals(void **state)
 		"--tag=",
 		"--fd=x",
 		"--sandbox=yes",
+		"--inode-file-handles=maybe",
 		"--seccomp=yes",
 		"--tag=1234567890123456789012345678901234567",
 		"--log-level=5",

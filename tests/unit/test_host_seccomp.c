@@ -50,6 +50,13 @@ static void runs_a_program(void)
 	_exit(1);
 }
 
+static void opens_by_handle(void)
+{
+	struct file_handle h = { .handle_bytes = 0 };
+
+	_exit(open_by_handle_at(AT_FDCWD, &h, O_PATH) < 0);
+}
+
 /* The wait status of a process that does @what behind the filter; -1: there is none in this build. */
 static int behind(enum host_seccomp how, void (*what)(void))
 {
@@ -60,7 +67,7 @@ static int behind(enum host_seccomp how, void (*what)(void))
 		/* The test runner catches it. */
 		int r = signal(SIGSYS, SIG_DFL) == SIG_ERR || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 				? -errno
-				: host_seccomp_enter(how, false);
+				: host_seccomp_enter(how, 0);
 
 		if (r < 0)
 			_exit(r == -EOPNOTSUPP ? 77 : 78);
@@ -72,7 +79,7 @@ static int behind(enum host_seccomp how, void (*what)(void))
 }
 
 static void (*const forbidden[])(void) = { opens_a_connection, makes_a_process, makes_a_namespace,
-					   runs_a_program };
+					   runs_a_program, opens_by_handle };
 
 static void needed_calls_pass(void **state)
 {
