@@ -23,8 +23,7 @@ struct chan_pipe;
 int chan_pipe_create(void *rep, size_t cap, struct chan_pipe **ret);
 void chan_pipe_free(struct chan_pipe *p);
 
-/* chan_pipe_cap() - how long a reply may be, in bytes: less than was asked for where pipes are
- * limited. */
+/* chan_pipe_cap() - how long a reply may be, in bytes: less than @cap where pipes are limited. */
 size_t chan_pipe_cap(const struct chan_pipe *p);
 
 /*

@@ -35,9 +35,9 @@
  *  1. read, but not yet in worker->unique. Then the number is kept in early[].
  *  2. with a worker, which asks the host for the first time: worker->interrupted.
  *  3. in the list: WAITING is answered with EINTR, TRYING is marked, and becomes that instead of
- * WAITING.
+ *     WAITING.
  *  4. answered: nobody looks for the number any more. It is kept in early[], as this cannot be told
- * from 1.
+ *     from 1.
  *
  * All of interrupt() is one critical section, and so is the worker's step from 2 to 3, which looks
  * at worker->interrupted and early[] (await()). When interrupt() comes first, its mark is seen
@@ -58,8 +58,7 @@
 #define PAUSE_MAX (100 * NSEC_PER_MS)
 #define PAUSE_ONE (1 * NSEC_PER_MS) /* the pause is no shorter than this for each that waits */
 
-/* When something is unlocked, so many are tried at once; each that gets its lock calls one more
- * time. */
+/* When something is unlocked so many are tried at once; each that gets its lock calls once more. */
 #define CALL_MAX 4u
 
 struct waiting {
@@ -77,8 +76,7 @@ struct lock_waits {
 	struct client *client;
 	_Atomic unsigned int n; /* in the list; changed under lock */
 
-	pthread_mutex_t
-		lock; /* guards what follows, and all in the list; nothing is taken under it */
+	pthread_mutex_t lock; /* guards the rest and all in the list; nothing is taken under it */
 	pthread_cond_t work;
 	struct waiting *first; /* in the order of their coming */
 	uint64_t early[EARLY_MAX];

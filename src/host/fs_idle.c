@@ -8,32 +8,36 @@
 #include "host/fs.h"
 
 /*
- * Theory of operation. An inode is in one of these states; all changes are made under nodes:
+ * Theory of operation
  *
- *   used	users > 0. Whoever got it may use i->fd without a lock: it is not closed and does
- *not change until that user puts the inode. Open files are users, too. idle	users == 0, i->fd
- *open, in the list s->idle, who was used last in front. cold	users == 0, i->fd == -1, i->handle
- *says which inode it is. kept	users == 0, i->fd open, in no list: the descriptor is all that there
- *is of the inode. So are those on a mount without handles, those without a name, and the root.
+ * An inode is in one of these states; all changes are made under nodes:
+ *
+ *   USED  users > 0. Whoever got it may use i->fd without a lock: it is not closed and does not
+ *         change until that user puts the inode. Open files are users, too.
+ *   IDLE  users == 0, i->fd open, in the list s->idle, who was used last in front.
+ *   COLD  users == 0, i->fd == -1, i->handle says which inode it is.
+ *   KEPT  users == 0, i->fd open, in no list: the descriptor is all that there is of the inode. So
+ *         are those on a mount without handles, those without a name, and the root.
  *
  * To get an idle or used inode takes no system call; to get a cold one, open_by_handle_at(2): until
  * that has returned the inode is used with i->fd == -1, and nobody else looks at that. Of two that
  * open it at a time one closes its descriptor again.
  *
  * Who closes (fs_idle_trim()) is a user of the inode while it asks for the handle. The inode
- *becomes cold only if there is no other user at the end.
+ * becomes cold only if there is no other user at the end.
  *
  * A handle leads to the inode as long as the file system has it: until its last link is gone and
- *its last descriptor is closed. A link goes away
- * - by the guest's UNLINK, RMDIR or RENAME. Between fs_removing_begin() and fs_removing_end() they
- *hold s->removing, so that no inode becomes cold meanwhile, and a cold one is opened before they
- *begin. Later no link is left, and who closes descriptors sees that and keeps the inode.
- * - by somebody on this machine. Then a cold inode is gone, ESTALE. This cannot be prevented, and
- *is what virtiofsd does; the guest's kernel looks the name up again.
+ * its last descriptor is closed. A link goes away
+ *
+ *  1. by the guest's UNLINK, RMDIR or RENAME. Between fs_removing_begin() and fs_removing_end()
+ * they hold s->removing, so that no inode becomes cold meanwhile, and a cold one is opened before
+ *     they begin. Later no link is left, and who closes descriptors sees that and keeps the inode.
+ *  2. by somebody on this machine. Then a cold inode is gone, ESTALE. This cannot be prevented, and
+ *     is what virtiofsd does; the guest's kernel looks the name up again.
  *
  * The number of an inode that is gone may be given to a new one. So (device, number, mount)
- *identifies an inode only together with its handle, in which there is a generation; or with its
- *descriptor, while that is open.
+ * identifies an inode only together with its handle, in which there is a generation; or with its
+ * descriptor, while that is open.
  */
 
 #define FS_IDLE_BATCH 32 /* of descriptors that are closed at a time */
