@@ -87,7 +87,8 @@ many_listed()
 # many_read NUMBER - so many of them
 many_read()
 {
-	find "$mnt/many" -type f -print0 | head -z -n "$1" | xargs -0 cat | wc -c >"$work/out"
+	find "$mnt/many" -type f -print0 | { head -z -n "$1"; cat >"$work/rest"; } |
+		xargs -0 cat | wc -c >"$work/out"
 	[ "$(cat "$work/out")" = $(($1 * 4096)) ]
 	[ "$(number inodes "$(stats)")" -ge "$1" ]
 	[ "$(host_stat nodes)" -ge "$1" ]

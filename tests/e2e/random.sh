@@ -34,6 +34,7 @@ random_operations()
 	until_true $((seconds * 10 + 3000)) test -s "$work/fsrandom.status" ||
 		echo "fsrandom does not end"
 	cat "$work/fsrandom.log"
+	grep '^fsrandom: file' "$work/fsrandom.log" || true # what is wrong, behind the long list
 	[ "$(cat "$work/fsrandom.status")" = 0 ]
 }
 
