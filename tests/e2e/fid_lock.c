@@ -111,7 +111,7 @@ static void flock_of_open_file(void)
 	OK(close(fd));
 	FAILS(flock(other, LOCK_SH | LOCK_NB), EWOULDBLOCK);
 	OK(close(two));
-	OK(flock(other, LOCK_SH | LOCK_NB));
+	OK(flock(other, LOCK_SH)); /* soon: see flock_excludes */
 }
 
 static void hold_range(void)
