@@ -4,7 +4,7 @@
 #
 # VFSDAXFUSE_RANDOM_SECONDS is for all configurations together (60), VFSDAXFUSE_RANDOM_SEED repeats.
 
-random_configurations=5
+random_configurations=6
 
 # random_mount NAME HOST-OPTIONS FUSE-OPTIONS [FSRANDOM-OPTION...] - one configuration
 random_mount()
@@ -63,5 +63,7 @@ random_all()
 	random_mount auto "--cache=auto --window=2M" "-o dax=always"
 	random_mount always "--cache=always --window=4M --num-request-queues=2" "" --processes 8
 	random_mount never "--cache=auto" "-o dax=never"
+	random_mount cold "--cache=none --window=4M --num-request-queues=3 --quirk=idle-nodes=1" \
+		"-o dax=always" --host-changes --processes 6
 	check "random: mappings made room" random_window_small
 }
