@@ -9,6 +9,7 @@
 
 #include "base/num.h"
 #include "dax/dax.h"
+#include "fs/chan_pipe.h"
 #include "virtio/fs_dev.h"
 #include "wire/fuse_init.h"
 #include "wire/fuse_proto.h"
@@ -31,6 +32,8 @@ struct client_slot {
 	struct dma_seg *segs; /* room for the description of both buffers */
 	unsigned int max_segs;
 	struct client_slot *next; /* in the pool */
+	struct chan_pipe *pipe;	  /* for large replies to the kernel from rep, once there was one; or NULL */
+	bool no_pipe;		  /* there can be none */
 
 	struct client *client;
 	struct client_slot **home; /* the spares of its size */

@@ -86,6 +86,7 @@ void client_slot_destroy(struct client_slot *s)
 {
 	if (!s)
 		return;
+	chan_pipe_free(s->pipe);
 	free(s->segs);
 	free(s);
 }

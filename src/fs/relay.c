@@ -13,6 +13,9 @@
 /* Opcodes that this project does not know get room for this much of a reply. */
 #define UNKNOWN_REPLY (64 * KIB)
 
+/* From here on a reply goes by a pipe (fs/chan_pipe.h), which costs some system calls more. */
+#define PIPE_MIN (32 * KIB)
+
 /* The kernel takes no error from here on (fs/fuse/dev.c; include/linux/errno.h). */
 #define ERESTARTSYS 512
 
@@ -41,6 +44,20 @@ void relay_add_worker(struct relay *r, struct relay_worker *w)
 	r->workers = w;
 }
 
+/* Answer by the slot's pipe; false when the reply must be written. */
+static bool relay_reply_pipe(struct relay_worker *w, const void *rep, size_t len)
+{
+	struct client_slot *s = w->slot;
+
+	if (len < PIPE_MIN || rep != s->rep || s->no_pipe)
+		return false;
+	if (!s->pipe && chan_pipe_create(s->rep, s->rep_cap, &s->pipe) < 0) {
+		s->no_pipe = true;
+		return false;
+	}
+	return chan_pipe_reply(s->pipe, w->fd, len) == 0;
+}
+
 void relay_reply_fd(struct relay_worker *w, uint64_t unique, int error, void *payload, size_t len)
 {
 	struct fuse_out_header *h = payload;
@@ -50,7 +67,8 @@ void relay_reply_fd(struct relay_worker *w, uint64_t unique, int error, void *pa
 		return;
 	}
 	*--h = (struct fuse_out_header){ .len = (uint32_t)(sizeof(*h) + len), .unique = unique };
-	chan_reply(w->fd, unique, h, sizeof(*h) + len);
+	if (!relay_reply_pipe(w, h, sizeof(*h) + len))
+		chan_reply(w->fd, unique, h, sizeof(*h) + len);
 }
 
 void relay_answer(struct relay_req *q, int error, size_t len)
@@ -69,8 +87,8 @@ int relay_exchange(struct relay_req *q, struct relay_rep *ret)
 	if (r < 0)
 		return r;
 	/*
-	 * The length that was checked is kept: the host can still write to the header. An error
-	 * that the kernel refuses would leave the caller without an answer.
+	 * The length that was checked is kept: the host can still write to the header. An error that
+	 * the kernel refuses would leave the caller without an answer.
 	 */
 	error = h->error;
 	q->rep = (struct relay_rep){ .error = error > 0 || error <= -ERESTARTSYS ? -EIO : error,
