@@ -58,36 +58,13 @@ static struct fuse_open_out *open_out(const struct relay_rep *rep, size_t off)
 	return (struct fuse_open_out *)(void *)((char *)rep->payload + off);
 }
 
-/* OPEN with O_TRUNC takes all data away: nothing may be mapped meanwhile. */
-static int exchange_truncating(struct relay_req *q, struct relay_rep *rep)
-{
-	struct inode *i = inode_get(q->r->inodes, q->h->nodeid);
-	int r;
-
-	if (!i)
-		return relay_exchange(q, rep);
-	inode_io_lock(i, true);
-	dax_drop(i->dax, FOFF(0));
-	r = relay_exchange(q, rep);
-	if (r == 0 && rep->error == 0)
-		inode_size_changed(i, 0);
-	(void)pthread_rwlock_unlock(&i->io);
-	inode_put(q->r->inodes, i);
-	return r;
-}
-
 void relay_open(struct relay_req *q)
 {
-	const struct fuse_open_in *in = q->p.arg;
 	struct fuse_open_out *out;
 	struct relay_rep rep;
 	struct inode *i;
-	int r;
+	int r = relay_exchange(q, &rep);
 
-	if (q->r->dax && in->flags & O_TRUNC)
-		r = exchange_truncating(q, &rep);
-	else
-		r = relay_exchange(q, &rep);
 	if (r < 0) {
 		relay_answer(q, r, 0);
 		return;

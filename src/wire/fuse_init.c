@@ -22,7 +22,9 @@ static const struct fuse_init_flag init_flags[] = {
 	FLAG(ASYNC_READ, LOCAL, LOCAL, "requests run in parallel on our workers"),
 	FLAG(POSIX_LOCKS, FORWARD, FORWARD, "the host keeps the locks; else the kernel does"),
 	FLAG(FILE_OPS, MASK, MASK, "no kernel has ever used it"),
-	FLAG(ATOMIC_O_TRUNC, FORWARD, FORWARD, "OPEN with O_TRUNC drains the window first"),
+	FLAG(ATOMIC_O_TRUNC, MASK, MASK,
+	     "a page that is written back meanwhile would make the file longer again; SETATTR keeps "
+	     "such pages out"),
 	FLAG(EXPORT_SUPPORT, FORWARD, FORWARD, "the host must find \".\" and \"..\" by nodeid"),
 	FLAG(BIG_WRITES, LOCAL, LOCAL, "our buffers take max_write"),
 	FLAG(DONT_MASK, FORWARD, FORWARD, "the host applies the umask, which default ACLs need"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // fsrandom: the model of the files in shared memory, its locks, and what is said when it is violated.
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,9 +153,24 @@ static void explain(const struct file *f, const unsigned char *got, off_t off, s
 		       n > 1 ? got[1] : 0);
 }
 
+/* Is the page of @at, read once more by @path, right? Tells whose copy of it is the wrong one. */
+static const char *once_more(const struct file *f, const char *path, int flags, off_t at)
+{
+	static unsigned char page[PAGE] __attribute__((aligned(PAGE)));
+	int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+	ssize_t n = fd < 0 ? -1 : pread(fd, page, PAGE, at / PAGE * PAGE);
+
+	if (fd >= 0)
+		(void)close(fd);
+	if (n <= at % PAGE)
+		return "not readable";
+	return page[at % PAGE] == f->data[at] ? "right" : "wrong";
+}
+
 void compare(const struct file *f, const char *way, const unsigned char *got, off_t off, size_t len)
 {
 	const unsigned char *want = f->data + off;
+	const char *again, *direct, *host;
 	char found[80], wanted[80];
 	size_t first = 0, last = len, bad = 0;
 
@@ -168,9 +184,15 @@ void compare(const struct file *f, const char *way, const unsigned char *got, of
 		bad += got[i] != want[i];
 	explain(f, got + first, off + (off_t)first, last - first, found, sizeof(found));
 	explain(f, want + first, off + (off_t)first, last - first, wanted, sizeof(wanted));
-	wrong(f, "%s of %zu at %lld: %zu bytes from %lld to %lld are wrong: %s instead of %s", way,
-	      len, (long long)off, bad, (long long)off + (long long)first,
-	      (long long)off + (long long)last, found, wanted);
+	host = options.host ? once_more(f, path_of(options.host, "f", f->id), 0, off + (off_t)first)
+			    : "unknown";
+	direct = once_more(f, path_of(options.dir, "f", f->id), O_DIRECT, off + (off_t)first);
+	again = once_more(f, path_of(options.dir, "f", f->id), 0, off + (off_t)first);
+	wrong(f,
+	      "%s of %zu at %lld: %zu bytes from %lld to %lld are wrong: %s instead of %s (the "
+	      "first of them once more: for the host %s, past the kernel's cache %s, by it %s)",
+	      way, len, (long long)off, bad, (long long)off + (long long)first,
+	      (long long)off + (long long)last, found, wanted, host, direct, again);
 }
 
 void model_fill(struct file *f, off_t off, off_t len, uint64_t number)

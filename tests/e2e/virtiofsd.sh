@@ -95,7 +95,7 @@ with_never()
 	expected[setuid_dropped]=$suid_stays
 	expected[setuid_two_writers]=$suid_stays
 	no_mmap_of mmap_read mmap_write mmap_coherent mmap_truncated mmap_truncate_on_open mmap_hole \
-		mmap_as_buffer two_mappers random_model_mmap
+		mmap_emptied_while_written_back mmap_as_buffer two_mappers random_model_mmap
 	all_of_fstest "$1"
 	check "$1: host changes an open file" host_changes_open
 	check "$1: host changes names" host_changes_names

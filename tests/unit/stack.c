@@ -69,8 +69,7 @@ static void stack_init(struct stack *s)
 		.minor = 38,
 		.max_readahead = 128 * KIB,
 		.flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_INIT_EXT |
-			 FUSE_ATOMIC_O_TRUNC | FUSE_DO_READDIRPLUS | FUSE_POSIX_LOCKS |
-			 FUSE_FLOCK_LOCKS,
+			 FUSE_DO_READDIRPLUS | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS,
 	};
 	struct fuse_init_in to_host;
 	struct fuse_init_out host = { 0 }, to_kernel;

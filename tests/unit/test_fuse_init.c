@@ -540,7 +540,8 @@ static void what_the_kernels_virtiofs_has(void **state)
 	/* what the kernel only tells, and does not look at in the reply */
 	const uint64_t informs = FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE | FUSE_SPLICE_READ |
 				 FUSE_HAS_EXPIRE_ONLY | FUSE_HAS_RESEND;
-	uint64_t missing = informs | FUSE_PASSTHROUGH | FUSE_REQUEST_TIMEOUT;
+	uint64_t missing =
+		informs | FUSE_ATOMIC_O_TRUNC | FUSE_PASSTHROUGH | FUSE_REQUEST_TIMEOUT;
 
 	assert_int_equal(theirs & ~granted(theirs, theirs, false), missing);
 	missing |= FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT;
