@@ -26,6 +26,7 @@ static const char usage[] =
 	"  --seconds N       how long (10)\n"
 	"  --ops N           not more than N operations of each process\n"
 	"  --processes N     1 to 16 (4); with one and --ops all happens again in the same way\n"
+	"  --read-maps       nothing is written by a mapping\n"
 	"  --host DIR        the same files on the host's side of a mount; read there, too\n"
 	"  --host-changes    and changed there: needs a mount with cache=none\n";
 
@@ -179,6 +180,10 @@ static bool parse(int argc, char **argv)
 
 		if (!strcmp(argv[i], "--host-changes")) {
 			options.host_changes = true;
+			continue;
+		}
+		if (!strcmp(argv[i], "--read-maps")) {
+			options.read_maps = true;
 			continue;
 		}
 		i++;

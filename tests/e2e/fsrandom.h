@@ -65,6 +65,7 @@ struct options {
 	const char *dir;  /* the mount */
 	const char *host; /* the same files on the other side, or NULL */
 	bool host_changes;
+	bool read_maps; /* mappings are not written to */
 	uint64_t seed;
 	unsigned int processes;
 	long seconds;

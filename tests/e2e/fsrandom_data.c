@@ -216,7 +216,7 @@ void op_map_write(struct actor *a, struct file *f)
 	unsigned char *p;
 	uint64_t number;
 
-	if (!begin_map(a, f, true, &off, &len))
+	if (options.read_maps || !begin_map(a, f, true, &off, &len))
 		return;
 	there = part_there(f, off, len);
 	p = map_of(a, f) + off;

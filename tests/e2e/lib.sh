@@ -156,7 +156,8 @@ spawn()
 		trap - EXIT
 		status=0
 		# shellcheck disable=SC2016 # expanded by the inner shell
-		sh -c 'echo $$ >"$0"; exec "$@"' "$work/$name.pid" "$@" || status=$?
+		sh -c 'echo $$ >"$0"; exec env --default-signal "$@"' "$work/$name.pid" "$@" ||
+			status=$?
 		echo $status >"$work/$name.status"
 	) >"$work/$name.log" 2>&1 </dev/null &
 	until_true 20 test -s "$work/$name.pid"

@@ -4,7 +4,7 @@
 #
 # VFSDAXFUSE_RANDOM_SECONDS is for all configurations together (60), VFSDAXFUSE_RANDOM_SEED repeats.
 
-random_configurations=6
+random_configurations=7
 
 # random_mount NAME HOST-OPTIONS FUSE-OPTIONS [FSRANDOM-OPTION...] - one configuration
 random_mount()
@@ -62,8 +62,9 @@ random_all()
 	random_mount few "--cache=none --window=4M --max-mappings=6" "" --host-changes
 	random_mount auto "--cache=auto --window=2M" "-o dax=always"
 	random_mount always "--cache=always --window=4M --num-request-queues=2" "" --processes 8
-	# Not cache=auto: there a read can be given an old page for a moment (doc/lab.md).
-	random_mount never "--cache=always" "-o dax=never"
+	random_mount never "--cache=none" "-o dax=never" --host-changes
+	# The kernel's own cache: not with cache=auto, nor with pages that a mapping has changed (doc/lab.md).
+	random_mount cached-never "--cache=always" "-o dax=never" --read-maps
 	random_mount cold "--cache=none --window=4M --num-request-queues=3 --quirk=idle-nodes=1" \
 		"-o dax=always" --host-changes --processes 6
 	check "random: mappings made room" random_window_small
