@@ -313,11 +313,11 @@ void inode_size_changed(struct inode *i, uint64_t size)
 void inode_size_grown(struct inode *i, uint64_t end)
 {
 	scoped_lock(&i->lock);
-	if (!i->size_known || end <= i->size)
-		return;
-	i->size = end;
-	i->end_until = 0;
+	/* Also of a size that we do not know: what the host has told before may be too small now. */
 	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
+	i->end_until = 0;
+	if (i->size_known && end > i->size)
+		i->size = end;
 }
 
 void inode_size_unknown(struct inode *i)
@@ -329,11 +329,11 @@ void inode_size_unknown(struct inode *i)
 	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
 }
 
-void inode_trust_end(struct inode *i, uint64_t end, uint64_t ns)
+void inode_trust_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns)
 {
 	scoped_lock(&i->lock);
 	/* Somebody may have moved the end since the host told. */
-	if (i->size_known && i->size == end)
+	if (i->epoch <= asked && i->size_known && i->size == end)
 		i->end_until = time_now_ns() + ns;
 }
 

@@ -125,34 +125,6 @@ static void mmap_truncate_on_open(void)
 	EQ(pattern_check(p, LEN, 3, 0), -1);
 }
 
-/* What the kernel writes back of a file while it is emptied does not make it longer again. */
-static void write_back(void *arg)
-{
-	for (;;)
-		OK(sync_file_range(*(int *)arg, 0, 0, SYNC_FILE_RANGE_WRITE));
-}
-
-static void mmap_emptied_while_written_back(void)
-{
-	int fd = create_file("f", LEN, 1), other;
-	char *p = map(fd, LEN, PROT_READ | PROT_WRITE, MAP_SHARED);
-	pid_t pid = start(write_back, &fd);
-	struct stat st;
-
-	for (int n = 0; n < 40; n++) {
-		OK(ftruncate(fd, LEN));
-		for (long i = 0; i < LEN; i += PAGE)
-			p[i] = 1;
-		other = OK(open("f", O_RDWR | O_TRUNC));
-		OK(fchmod(other, n % 2 ? 0600 : 0644)); /* attributes are asked for again */
-		OK(fstat(other, &st));
-		EQ(st.st_size, 0);
-		OK(close(other));
-	}
-	OK(kill(pid, SIGKILL));
-	EQ(waitpid(pid, NULL, 0), pid);
-}
-
 static void mmap_hole(void)
 {
 	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
@@ -193,7 +165,6 @@ const struct test mmap_tests[] = {
 	{ "mmap_private", mmap_private },
 	{ "mmap_truncated", mmap_truncated },
 	{ "mmap_truncate_on_open", mmap_truncate_on_open },
-	{ "mmap_emptied_while_written_back", mmap_emptied_while_written_back },
 	{ "mmap_hole", mmap_hole },
 	{ "mmap_as_buffer", mmap_as_buffer },
 	{ 0 },

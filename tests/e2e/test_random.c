@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
-// File-system tests: random operations compared with a model in memory.
+// File-system tests: random operations compared with a model in memory, and a race.
 
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fstest.h"
@@ -247,9 +250,42 @@ static void random_threads(void)
 		EQ(pthread_join(thread[i], NULL), 0);
 }
 
+/*
+ * What the kernel writes back of a file while it is emptied does not make it longer again. Whether it
+ * does elsewhere is a matter of luck, so this is not among the tests of the fidelity table.
+ */
+static void write_back(void *arg)
+{
+	for (;;)
+		OK(sync_file_range(*(int *)arg, 0, 0, SYNC_FILE_RANGE_WRITE));
+}
+
+static void mmap_emptied_while_written_back(void)
+{
+	int fd = create_file("f", MIB, 1), other;
+	char *p = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	pid_t pid = start(write_back, &fd);
+	struct stat st;
+
+	CHECK(p != MAP_FAILED);
+	for (int n = 0; n < 40; n++) {
+		OK(ftruncate(fd, MIB));
+		for (long i = 0; i < MIB; i += PAGE)
+			p[i] = 1;
+		other = OK(open("f", O_RDWR | O_TRUNC));
+		OK(fchmod(other, n % 2 ? 0600 : 0644)); /* attributes are asked for again */
+		OK(fstat(other, &st));
+		EQ(st.st_size, 0);
+		OK(close(other));
+	}
+	OK(kill(pid, SIGKILL));
+	EQ(waitpid(pid, NULL, 0), pid);
+}
+
 const struct test random_tests[] = {
 	{ "random_model", random_model },
 	{ "random_model_mmap", random_model_mmap },
 	{ "random_threads", random_threads },
+	{ "mmap_emptied_while_written_back", mmap_emptied_while_written_back },
 	{ 0 },
 };

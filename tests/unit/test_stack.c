@@ -612,6 +612,46 @@ static void inodes_are_small(void **state)
 	inode_table_destroy(t);
 }
 
+/* An answer about the size that a write has overtaken counts for nothing, known or not. */
+static void sizes_that_are_overtaken(void **state)
+{
+	struct inode_table *t = inode_table_create(NULL);
+	struct inode *i = inode_opened(t, 1);
+	uint64_t asked = inode_epoch();
+
+	/* A short READ tells the end; the next append is answered before that is noted. */
+	assert_false(i->size_known);
+	inode_size_grown(i, 5000);
+	inode_learn_size(i, 4096, asked);
+	inode_trust_end(i, 4096, asked, NSEC_PER_SEC);
+	assert_false(i->size_known);
+	assert_false(inode_at_end(i, 4096));
+
+	/* What is not overtaken counts, once. */
+	asked = inode_epoch();
+	inode_learn_size(i, 5000, asked);
+	inode_trust_end(i, 5000, asked, NSEC_PER_SEC);
+	assert_int_equal(i->size, 5000);
+	assert_false(inode_at_end(i, 4096));
+	assert_true(inode_at_end(i, 5000));
+	assert_false(inode_at_end(i, 5000));
+
+	/* A write inside of what is known does not move the end, but what the host has said is old. */
+	inode_trust_end(i, 5000, asked, NSEC_PER_SEC);
+	inode_size_grown(i, 100);
+	assert_false(inode_at_end(i, 5000));
+	inode_learn_size(i, 50, asked);
+	assert_int_equal(i->size, 5000);
+	inode_trust_end(i, 5000, asked, NSEC_PER_SEC);
+	assert_false(inode_at_end(i, 5000));
+
+	inode_put(t, i);
+	inode_released(t, 1);
+	inode_forget(t, 1);
+	assert_int_equal(inode_table_count(t), 0);
+	inode_table_destroy(t);
+}
+
 int main(void)
 {
 #define WITH(t) cmocka_unit_test_setup_teardown(t, start, end)
@@ -630,6 +670,7 @@ int main(void)
 		cmocka_unit_test(few_mappings),
 		cmocka_unit_test(no_window),
 		cmocka_unit_test(next_guest),
+		cmocka_unit_test(sizes_that_are_overtaken),
 		WITH(many_threads),
 		WITH(host_dies),
 		WITH(forgotten_nodes_are_gone),
