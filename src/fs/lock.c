@@ -349,8 +349,11 @@ void relay_unlocked(struct relay_req *q)
 	call_locked(l, q->h->nodeid);
 }
 
-/* Places 1 to 4 of above. The request that is to be answered with EINTR now, or NULL. */
-static struct waiting *interrupt(struct relay *r, uint64_t unique)
+/*
+ * Places 1 to 4 of above. True when it is in the list, that is, in 3; *ret is the request that is to be
+ * answered with EINTR now, or NULL.
+ */
+static bool interrupt(struct relay *r, uint64_t unique, struct waiting **ret)
 {
 	struct lock_waits *l = r->lock_waits;
 	bool found = false;
@@ -364,23 +367,24 @@ static struct waiting *interrupt(struct relay *r, uint64_t unique)
 	for (struct waiting *w = l->first; w; w = w->next) {
 		if (w->h.unique != unique)
 			continue;
-		if (!w->trying) {
+		if (w->trying)
+			atomic_store_explicit(&w->interrupted, unique, memory_order_relaxed);
+		else
 			take_out_locked(l, w);
-			return w;
-		}
-		atomic_store_explicit(&w->interrupted, unique, memory_order_relaxed);
-		found = true;
+		*ret = w->trying ? NULL : w;
+		return true;
 	}
 	if (!found)
 		l->early[l->next_early++ % EARLY_MAX] = unique;
-	return NULL;
+	return false;
 }
 
 bool relay_interrupt_lock(struct relay *r, uint64_t unique)
 {
-	struct waiting *w = interrupt(r, unique);
+	struct waiting *w = NULL;
+	bool listed = interrupt(r, unique, &w);
 
 	if (w)
 		answer(w, -EINTR);
-	return w;
+	return listed;
 }

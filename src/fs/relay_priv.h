@@ -60,7 +60,7 @@ void relay_setlk(struct relay_req *q);	 /* SETLK, SETLKW */
 void relay_unlocked(struct relay_req *q);
 /*
  * relay_interrupt_lock() - the asker of @unique got a signal: mark it with whoever serves it. True when it
- * waited for a lock and has been answered.
+ * waits for a lock here: the host, which is only asked by SETLK, has nothing to interrupt.
  */
 bool relay_interrupt_lock(struct relay *r, uint64_t unique);
 

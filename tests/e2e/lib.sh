@@ -88,6 +88,13 @@ fails()
 	! "$@"
 }
 
+# Is it built with a sanitizer, which keeps freed memory and looks at more than a sandbox allows?
+sanitized()
+{
+	# not -q: what nm could no longer write would count as its failure
+	nm "$host" 2>/dev/null | grep -E '__(asan|tsan)_init' >/dev/null
+}
+
 # tally - the last line, and the exit status
 tally()
 {

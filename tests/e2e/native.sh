@@ -223,12 +223,6 @@ confined()
 	done
 }
 
-sanitized()
-{
-	# not -q: what nm could no longer write would count as its failure
-	nm "$host" 2>/dev/null | grep -E '__(asan|tsan)_init' >/dev/null
-}
-
 # Hosts that offer less or demand more.
 quirks()
 {
