@@ -179,7 +179,7 @@ class GuestTarget:
         except Failed:
             return "not probed"
         for line in out.splitlines():
-            if status == 0 and re.search(r"memory type", line, re.I):
+            if status == 0 and line.startswith("window-memory:"):
                 return line.split(":", 1)[-1].strip()
         return "not probed"
 
