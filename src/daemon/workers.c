@@ -41,9 +41,9 @@
  *
  * More are made active when one finds its next request there at once BACKLOG_MIN times in a row:
  * then requests queue up. When such a help finds nothing to do it parks again, and if it has served
- * few requests, it takes twice as many in a row to wake one the next time, up to BACKLOG_MAX. (Handing the reading over
- * before each long copy was worse: 13 % for 1 MiB with one reader, 20 % with four, 25 % for 128 KiB,
- * under TCG with 2 CPUs.)
+ * few requests, it takes twice as many in a row to wake one the next time, up to BACKLOG_MAX. (Handing
+ * the reading over before each long copy was worse: 13 % for 1 MiB with one reader, 20 % with four,
+ * 25 % for 128 KiB, under TCG with 2 CPUs.)
  *
  * all->lock guards active, parked, backlog and worker->state; it is held for a few instructions
  * and nothing is called under it.
