@@ -52,13 +52,13 @@ window_used()
 	[ "$(number errors "$now")" = 0 ]
 }
 
-# A small window, where mappings came and went.
-made_room()
+# A small window, where mappings came and went: more than fit at a time, of 64 KiB at least each.
+came_and_went()
 {
 	local now
 	now=$(stats)
 	echo "$now"
-	[ "$(number evictions "$now")" -gt 0 ]
+	[ $(($(number maps "$now") << 16)) -gt "$(number window_bytes "$now")" ]
 }
 
 # say_times - what took how long, for the reader of the log

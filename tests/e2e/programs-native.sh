@@ -26,7 +26,7 @@ programs_all()
 programs_small()
 {
 	many_programs "$1: " exec sqlite build
-	check "$1: mappings made room" made_room
+	check "$1: mappings came and went" came_and_went
 }
 
 # As lower layer, and as upper one at least in one way.

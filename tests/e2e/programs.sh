@@ -53,7 +53,7 @@ window()
 {
 	check "small window: mount" mount_it small
 	many_programs "small window: " sqlite build exec
-	check "small window: mappings made room" made_room
+	check "small window: mappings came and went" came_and_went
 	check "small window: end" end
 }
 
