@@ -101,18 +101,19 @@ uint64_t inode_epoch(void);
  */
 void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked);
 
+/*
+ * inode_learn_end() - as inode_learn_size(), by a short READ that ended at @end: for the next @ns, and
+ * as long as nothing is written to the host, inode_at_end() may repeat once that the file ends there.
+ */
+void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns);
+
 /* inode_size_changed() - we changed the size to @size by a request that has succeeded. */
 void inode_size_changed(struct inode *i, uint64_t size);
 
-/* inode_size_grown() - a write of the host's reached to @end: older answers about the size are void. */
+/* inode_size_grown() - a write of the host's reached to @end: older answers on the size are void. */
 void inode_size_grown(struct inode *i, uint64_t end);
 
 /* inode_size_unknown() - ask before the next access. */
 void inode_size_unknown(struct inode *i);
 
-/*
- * inode_trust_end() - the host has just told, by a short READ of epoch @asked, that the file ends at
- * @end: for the next @ns, and as long as nothing is written to the host, inode_at_end() may repeat it once.
- */
-void inode_trust_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns);
 bool inode_at_end(struct inode *i, uint64_t off);

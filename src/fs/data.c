@@ -71,8 +71,7 @@ static void learn_from_read(struct inode *i, const struct fuse_read_in *in, size
 	if (!add_u64(in->offset, got, &end))
 		return;
 	if (got && got < in->size) {
-		inode_learn_size(i, end, asked);
-		inode_trust_end(i, end, asked, END_TRUST_NS);
+		inode_learn_end(i, end, asked, END_TRUST_NS);
 	} else if (!got && k.size && in->offset < k.limit) {
 		/* The end is somewhere before: until we know where, nothing is touched there. */
 		inode_size_unknown(i);

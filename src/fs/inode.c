@@ -278,7 +278,14 @@ uint64_t inode_epoch(void)
 	return atomic_load(&size_epoch);
 }
 
-void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
+/* What the host has said before about the size is void. */
+static void overtake_locked(struct inode *i)
+{
+	i->end_until = 0;
+	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
+}
+
+void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns)
 {
 	bool shrunk;
 
@@ -287,17 +294,22 @@ void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
 		(void)pthread_mutex_unlock(&i->lock);
 		return;
 	}
-	shrunk = i->size_known && size < i->size;
-	i->size = size;
+	shrunk = i->size_known && end < i->size;
+	i->size = end;
 	i->size_known = true;
 	i->size_wanted = false;
-	i->end_until = 0;
+	i->end_until = ns ? time_now_ns() + ns : 0;
 	(void)pthread_mutex_unlock(&i->lock);
 	if (shrunk && i->dax) {
 		inode_io_lock(i, true);
-		dax_drop(i->dax, FOFF(align_down(size, PAGE_4K)));
+		dax_drop(i->dax, FOFF(align_down(end, PAGE_4K)));
 		(void)pthread_rwlock_unlock(&i->io);
 	}
+}
+
+void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
+{
+	inode_learn_end(i, size, asked, 0);
 }
 
 void inode_size_changed(struct inode *i, uint64_t size)
@@ -306,16 +318,14 @@ void inode_size_changed(struct inode *i, uint64_t size)
 	i->size = size;
 	i->size_known = true;
 	i->size_wanted = false;
-	i->end_until = 0;
-	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
+	overtake_locked(i);
 }
 
 void inode_size_grown(struct inode *i, uint64_t end)
 {
 	scoped_lock(&i->lock);
 	/* Also of a size that we do not know: what the host has told before may be too small now. */
-	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
-	i->end_until = 0;
+	overtake_locked(i);
 	if (i->size_known && end > i->size)
 		i->size = end;
 }
@@ -325,16 +335,7 @@ void inode_size_unknown(struct inode *i)
 	scoped_lock(&i->lock);
 	i->size_known = false;
 	i->size_wanted = true;
-	i->end_until = 0;
-	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
-}
-
-void inode_trust_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns)
-{
-	scoped_lock(&i->lock);
-	/* Somebody may have moved the end since the host told. */
-	if (i->epoch <= asked && i->size_known && i->size == end)
-		i->end_until = time_now_ns() + ns;
+	overtake_locked(i);
 }
 
 bool inode_at_end(struct inode *i, uint64_t off)

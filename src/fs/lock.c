@@ -350,8 +350,8 @@ void relay_unlocked(struct relay_req *q)
 }
 
 /*
- * Places 1 to 4 of above. True when it is in the list, that is, in 3; *ret is the request that is to be
- * answered with EINTR now, or NULL.
+ * Places 1 to 4 of above. True when it is in the list, that is, in 3; *ret is only set when
+ * it is to be answered with EINTR now.
  */
 static bool interrupt(struct relay *r, uint64_t unique, struct waiting **ret)
 {
@@ -367,11 +367,12 @@ static bool interrupt(struct relay *r, uint64_t unique, struct waiting **ret)
 	for (struct waiting *w = l->first; w; w = w->next) {
 		if (w->h.unique != unique)
 			continue;
-		if (w->trying)
+		if (w->trying) {
 			atomic_store_explicit(&w->interrupted, unique, memory_order_relaxed);
-		else
+		} else {
 			take_out_locked(l, w);
-		*ret = w->trying ? NULL : w;
+			*ret = w;
+		}
 		return true;
 	}
 	if (!found)

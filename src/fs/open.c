@@ -2,7 +2,6 @@
 // OPEN, CREATE and RELEASE: the inode table follows, and the kernel's cache is chosen.
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 

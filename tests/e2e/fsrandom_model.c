@@ -173,6 +173,7 @@ void compare(const struct file *f, const char *way, const unsigned char *got, of
 	const char *again, *direct, *host;
 	char found[80], wanted[80];
 	size_t first = 0, last = len, bad = 0;
+	off_t at;
 
 	if (!memcmp(got, want, len))
 		return;
@@ -184,15 +185,15 @@ void compare(const struct file *f, const char *way, const unsigned char *got, of
 		bad += got[i] != want[i];
 	explain(f, got + first, off + (off_t)first, last - first, found, sizeof(found));
 	explain(f, want + first, off + (off_t)first, last - first, wanted, sizeof(wanted));
-	host = options.host ? once_more(f, path_of(options.host, "f", f->id), 0, off + (off_t)first)
-			    : "unknown";
-	direct = once_more(f, path_of(options.dir, "f", f->id), O_DIRECT, off + (off_t)first);
-	again = once_more(f, path_of(options.dir, "f", f->id), 0, off + (off_t)first);
+	at = off + (off_t)first;
+	host = options.host ? once_more(f, path_of(options.host, "f", f->id), 0, at) : "unknown";
+	direct = once_more(f, path_of(options.dir, "f", f->id), O_DIRECT, at);
+	again = once_more(f, path_of(options.dir, "f", f->id), 0, at);
 	wrong(f,
 	      "%s of %zu at %lld: %zu bytes from %lld to %lld are wrong: %s instead of %s (the "
 	      "first of them once more: for the host %s, past the kernel's cache %s, by it %s)",
-	      way, len, (long long)off, bad, (long long)off + (long long)first,
-	      (long long)off + (long long)last, found, wanted, host, direct, again);
+	      way, len, (long long)off, bad, (long long)at, (long long)off + (long long)last, found,
+	      wanted, host, direct, again);
 }
 
 void model_fill(struct file *f, off_t off, off_t len, uint64_t number)

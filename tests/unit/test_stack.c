@@ -622,27 +622,25 @@ static void sizes_that_are_overtaken(void **state)
 	/* A short READ tells the end; the next append is answered before that is noted. */
 	assert_false(i->size_known);
 	inode_size_grown(i, 5000);
-	inode_learn_size(i, 4096, asked);
-	inode_trust_end(i, 4096, asked, NSEC_PER_SEC);
+	inode_learn_end(i, 4096, asked, NSEC_PER_SEC);
 	assert_false(i->size_known);
 	assert_false(inode_at_end(i, 4096));
 
 	/* What is not overtaken counts, once. */
 	asked = inode_epoch();
-	inode_learn_size(i, 5000, asked);
-	inode_trust_end(i, 5000, asked, NSEC_PER_SEC);
+	inode_learn_end(i, 5000, asked, NSEC_PER_SEC);
 	assert_int_equal(i->size, 5000);
 	assert_false(inode_at_end(i, 4096));
 	assert_true(inode_at_end(i, 5000));
 	assert_false(inode_at_end(i, 5000));
 
 	/* A write inside of what is known does not move the end, but what the host has said is old. */
-	inode_trust_end(i, 5000, asked, NSEC_PER_SEC);
+	inode_learn_end(i, 5000, asked, NSEC_PER_SEC);
 	inode_size_grown(i, 100);
 	assert_false(inode_at_end(i, 5000));
 	inode_learn_size(i, 50, asked);
 	assert_int_equal(i->size, 5000);
-	inode_trust_end(i, 5000, asked, NSEC_PER_SEC);
+	inode_learn_end(i, 5000, asked, NSEC_PER_SEC);
 	assert_false(inode_at_end(i, 5000));
 
 	inode_put(t, i);
