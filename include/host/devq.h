@@ -19,13 +19,13 @@
  *   broken   - as running, but the driver gave something that is against the rules, or ring memory
  *              is gone: the thread logged it once, signalled the error fd and takes no more chains.
  *
- * Between requests the thread spins for up to DEVQ_SPIN_NS when requests came quickly of late (a
- * driver that polls answers within that time), and sleeps in poll() otherwise. While it does not
- * sleep it asks the driver not to kick.
+ * Between requests the thread spins for up to DEVQ_SPIN_NS where that paid of late (struct devq_spin),
+ * and sleeps in poll() otherwise. While it does not sleep it asks the driver not to kick.
  */
 
 #define DEVQ_MAX_IOV 1032u /* descriptors of one chain: 4 MiB in pages and the headers */
-#define DEVQ_SPIN_NS 20000u
+#define DEVQ_SPIN_NS 50000u
+#define DEVQ_WAKE_NS 40000 /* what it costs both sides that the thread sleeps and is woken */
 
 /* One popped chain. The memory is valid until the handler returns. */
 struct devq_chain {
@@ -116,6 +116,25 @@ int devq_side_push(struct devq_side *s, uint16_t head, uint32_t written, bool *r
  * may have added without one, 0, or -EFAULT.
  */
 int devq_side_kicks(struct devq_side *s, bool wanted);
+
+/*
+ * Whether spinning pays is learned by trying: it does while the time that is spun for each chain that
+ * a spin finds is below DEVQ_WAKE_NS. On a machine whose processors are all needed to run the guest,
+ * it does not: the guest cannot give more work while the thread holds its processor. When it does
+ * not, the thread only sleeps, and sleeps that a spin could have replaced lead to another try; each
+ * try in vain doubles how many of them it takes. {0} is the begin.
+ */
+struct devq_spin {
+	bool on; /* spin before sleeping */
+	int64_t credit_ns; /* what was gained by spinning less what it took; spinning ends below 0 */
+	unsigned int quick; /* short sleeps since it ended */
+	unsigned int vain; /* 2^vain of those lead to another try */
+};
+
+/* devq_spin_ended() - a spin that took @ns found a chain, or none. */
+void devq_spin_ended(struct devq_spin *p, bool found, uint64_t ns);
+/* devq_spin_slept() - the thread slept for @ns. */
+void devq_spin_slept(struct devq_spin *p, uint64_t ns);
 
 /* devq_side_spin() - wait up to @ns for a chain. 1: there is one, 0: none, or -EFAULT. */
 int devq_side_spin(struct devq_side *s, uint64_t ns, const atomic_bool *stop);

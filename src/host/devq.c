@@ -43,14 +43,10 @@ struct devq {
 
 	/* The thread's own. */
 	struct devq_side side;
-	uint64_t serial;   /* the table that side's pointers are from */
-	unsigned int heat; /* > 0: spin before sleeping */
+	uint64_t serial; /* the table that side's pointers are from */
+	struct devq_spin spin;
 	struct devq_chain chain;
 };
-
-/* A sleep shorter than this says that spinning would have paid (it includes the wake-up). */
-#define DEVQ_QUICK_NS (3 * DEVQ_SPIN_NS)
-#define DEVQ_HEAT_MAX 4u
 
 struct devq *devq_new(unsigned int index, struct mem *mem, devq_handler *handler, void *ctx)
 {
@@ -220,6 +216,16 @@ static bool devq_serve(struct devq *v, const struct mem_table *t)
 	return false;
 }
 
+/* As devq_side_spin(). */
+static int devq_spin(struct devq *v)
+{
+	uint64_t begin = time_now_ns();
+	int r = devq_side_spin(&v->side, DEVQ_SPIN_NS, &v->stop);
+
+	devq_spin_ended(&v->spin, r > 0, time_now_ns() - begin);
+	return r;
+}
+
 /* Serve until there is nothing more to do without sleeping. False: the ring is at its end. */
 static bool devq_work(struct devq *v)
 {
@@ -237,11 +243,7 @@ static bool devq_work(struct devq *v)
 		go_on = devq_serve(v, t);
 		if (!go_on)
 			break;
-		r = v->heat ? devq_side_spin(&v->side, DEVQ_SPIN_NS, &v->stop) : 0;
-		if (r > 0)
-			v->heat = DEVQ_HEAT_MAX;
-		else if (v->heat)
-			v->heat--;
+		r = v->spin.on ? devq_spin(v) : 0;
 		if (r == 0)
 			r = devq_side_kicks(&v->side, true);
 		if (r < 0) {
@@ -278,8 +280,7 @@ static void *devq_thread(void *arg)
 		}
 		if (pfd[0].revents & POLLIN) {
 			devq_clear(v->kick_fd);
-			if (time_now_ns() - slept < DEVQ_QUICK_NS && v->heat < 2)
-				v->heat++;
+			devq_spin_slept(&v->spin, time_now_ns() - slept);
 		}
 	}
 	devq_signal(v->done_fd);
@@ -301,7 +302,7 @@ int devq_start(struct devq *v)
 		.indirect = v->features & (1ull << VIRTIO_RING_F_INDIRECT_DESC),
 	};
 	v->serial = 0;
-	v->heat = 0;
+	v->spin = (struct devq_spin){ 0 };
 	t = mem_get(v->mem);
 	r = devq_resolve(v, t);
 	if (r == 0)

@@ -265,3 +265,28 @@ int devq_side_spin(struct devq_side *s, uint64_t ns, const atomic_bool *stop)
 
 	return r < 0 ? r : w.found;
 }
+
+/* A sleep shorter than this could have been a spin (it includes the wake-up). */
+#define QUICK_NS (2 * DEVQ_SPIN_NS)
+#define CREDIT_NS 1000000
+#define VAIN_MAX 12u
+
+void devq_spin_ended(struct devq_spin *p, bool found, uint64_t ns)
+{
+	p->credit_ns += (found ? DEVQ_WAKE_NS : 0) - (int64_t)ns;
+	if (p->credit_ns < 0) {
+		p->on = false;
+		if (p->vain < VAIN_MAX)
+			p->vain++;
+	} else if (p->credit_ns > CREDIT_NS) {
+		p->credit_ns = CREDIT_NS;
+		p->vain = 0;
+	}
+}
+
+void devq_spin_slept(struct devq_spin *p, uint64_t ns)
+{
+	if (p->on || ns > QUICK_NS || ++p->quick < 1u << p->vain)
+		return;
+	*p = (struct devq_spin){ .on = true, .credit_ns = CREDIT_NS, .vain = p->vain };
+}

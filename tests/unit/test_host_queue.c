@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "base/guard.h"
+#include "base/time.h"
 #include "host/devq.h"
 #include "ring/split.h"
 
@@ -437,6 +438,67 @@ static void thread_serves(void **state)
 	finish(f);
 }
 
+/* Spin until it ends, each spin finding nothing; returns how often. */
+static unsigned int spin_in_vain(struct devq_spin *p)
+{
+	unsigned int n = 0;
+
+	for (; p->on; n++)
+		devq_spin_ended(p, false, DEVQ_SPIN_NS);
+	return n;
+}
+
+/* Short sleeps that it takes to spin again. */
+static unsigned int sleeps_to_try(struct devq_spin *p)
+{
+	unsigned int n = 0;
+
+	for (; !p->on; n++)
+		devq_spin_slept(p, DEVQ_SPIN_NS);
+	return n;
+}
+
+static void spinning_is_learned(void **state)
+{
+	struct devq_spin p = { 0 };
+	unsigned int spins = 0, sleeps = 0, few, many;
+
+	/* Long sleeps say nothing for it, the first short one does. */
+	for (unsigned int i = 0; i < 1000; i++)
+		devq_spin_slept(&p, NSEC_PER_MS);
+	assert_false(p.on);
+	assert_int_equal(sleeps_to_try(&p), 1);
+	/* It goes on while chains come soon. */
+	for (unsigned int i = 0; i < 100000; i++)
+		devq_spin_ended(&p, true, DEVQ_WAKE_NS / 2);
+	assert_true(p.on);
+	/* One in three that comes late does no harm, and most that do end it. */
+	for (unsigned int i = 0; i < 100000; i++)
+		devq_spin_ended(&p, i % 3, i % 3 ? DEVQ_WAKE_NS / 4 : DEVQ_SPIN_NS);
+	assert_true(p.on);
+	for (unsigned int i = 0; i < 1000; i++)
+		devq_spin_ended(&p, i % 3 == 0, DEVQ_SPIN_NS);
+	assert_false(p.on);
+
+	/* Where it never pays, the tries become rare, and stay rare when few spins find something. */
+	for (unsigned int i = 0; i < 30; i++) {
+		sleeps += few = sleeps_to_try(&p);
+		spins += spin_in_vain(&p);
+	}
+	assert_true(spins * 100 < sleeps);
+	many = sleeps_to_try(&p);
+	assert_int_equal(few, many);
+	devq_spin_ended(&p, true, DEVQ_SPIN_NS);
+	(void)spin_in_vain(&p);
+	assert_int_equal(sleeps_to_try(&p), many);
+	/* But where it pays again, that is found, and the next try is soon. */
+	for (unsigned int i = 0; i < 1000; i++)
+		devq_spin_ended(&p, true, DEVQ_WAKE_NS / 2);
+	assert_true(p.on);
+	(void)spin_in_vain(&p);
+	assert_true(sleeps_to_try(&p) <= 2);
+}
+
 static void *churn(void *arg)
 {
 	struct fixture *f = arg;
@@ -516,6 +578,7 @@ int main(void)
 		T(event_index_suppresses),
 		T(thread_serves),
 		T(table_changes_while_requests_run),
+		cmocka_unit_test(spinning_is_learned),
 		T(broken_queue_stops),
 		T(ring_outside_of_memory_is_refused),
 	};
