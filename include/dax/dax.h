@@ -96,6 +96,16 @@ int dax_read(struct dax_inode *di, struct foff off, void *buf, size_t len, uint6
 int dax_write(struct dax_inode *di, struct foff off, const void *buf, size_t len, uint64_t limit);
 
 /*
+ * dax_declines() - is @off not mapped, and would not be at once, because the window is full? Then
+ * dax_read() or dax_write() would only say so, after some work. The caller may send its request to the
+ * host, and do that work by dax_count_miss() while the host does its own. Without locks; a hint.
+ */
+bool dax_declines(struct dax_inode *di, struct foff off);
+
+/* dax_count_miss() - tell of an access that dax_declines(); parameters as those of dax_read(). */
+void dax_count_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write);
+
+/*
  * dax_has_mapped() - has the last dax_read() or dax_write() of this thread waited for a mapping? Then the
  * time that it took is not that of a copy.
  */

@@ -35,6 +35,10 @@ struct client_slot {
 	struct chan_pipe *pipe;	  /* for large replies to the kernel from rep, once there was one; or NULL */
 	bool no_pipe;		  /* there can be none */
 
+	/* What client_exchange() calls once, when the host has the request; NULL: nothing. */
+	void (*meanwhile)(void *arg);
+	void *meanwhile_arg;
+
 	struct client *client;
 	struct client_slot **home; /* the spares of its size */
 	/* The number of the request whose asker got a signal; may be NULL. */

@@ -50,9 +50,10 @@ struct inode {
 	uint64_t atime_ns;  /* time_now_ns() of the last read that the host saw */
 	enum privs privs;
 	bool size_known;
-	bool size_wanted; /* ask for the size before the next access */
+	/* Written under the lock or not, and seen without: */
+	_Atomic bool size_wanted; /* ask for the size before the next access */
+	_Atomic bool atime_due;	  /* a time of the file moved since the host last saw a read */
 	bool touched;	  /* written through the window since the host's mtime was last set */
-	bool atime_due;	  /* a time of the file moved since the host last saw a read */
 
 	/* Of the shard's lock: */
 	unsigned int refs;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/counter.h"
@@ -58,11 +59,12 @@ int dax_set_alignment(struct dax *d, uint64_t alignment)
 
 int dax_create(const struct dax_params *p, struct dax **ret)
 {
-	struct dax *d = calloc(1, sizeof(*d));
+	struct dax *d = aligned_alloc(_Alignof(struct dax), sizeof(*d));
 	int r;
 
 	if (!d)
 		return -ENOMEM;
+	memset(d, 0, sizeof(*d));
 	d->addr = p->addr;
 	d->size = p->size;
 	d->remote = p->remote;
@@ -138,6 +140,7 @@ struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid)
 	di->dax = d;
 	di->nodeid = nodeid;
 	di->share = &d->share[nodeid % INODE_SHARES];
+	di->short_from = UINT64_MAX;
 	return di;
 }
 
@@ -268,6 +271,24 @@ static bool dax_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t
 	(void)pthread_mutex_unlock(&di->share->lock);
 	has_mapped = e;
 	return e && dax_extent_run(e) == 0;
+}
+
+bool dax_declines(struct dax_inode *di, struct foff off)
+{
+	bool mapped;
+
+	/* relaxed: hints. A reader that goes on where it was may get room from what it leaves behind. */
+	if (!atomic_load_explicit(&di->dax->pressed, memory_order_relaxed) ||
+	    off.v == atomic_load_explicit(&di->next_off, memory_order_relaxed) || pin_begin() < 0)
+		return false;
+	mapped = index_find(&di->index, off);
+	pin_end();
+	return !mapped;
+}
+
+void dax_count_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
+{
+	(void)dax_miss(di, off, len, limit, write);
 }
 
 /* A sequential reader comes to the end of an extent: have the next one mapped meanwhile. */

@@ -94,15 +94,15 @@ struct dax_inode {
 	unsigned int misses;  /* accesses that found nothing, while the file is small */
 	uint64_t refused_until; /* ns: the host refused this file, do not ask before */
 	unsigned int refusals;	/* since the last grant, up to a limit */
-	uint64_t next_off;	/* where a sequential access would go on */
+	_Atomic uint64_t next_off; /* where a sequential access would go on; also read as a hint */
 	unsigned int sequential; /* accesses in a row that went on there */
 	unsigned int grow_shift; /* the next extent of a sequential access */
+	uint64_t short_from; /* no extent before this was ever shorter than its block */
 };
 
-/* One range that was asked for and is not mapped. */
+/* One range that was asked for and is not mapped. Two that share a key are counted as one. */
 struct ghost {
-	uint64_t nodeid;
-	uint64_t region;
+	uint64_t key; /* a hash of node and region */
 	uint32_t count;
 	uint32_t age;
 };
@@ -150,10 +150,12 @@ struct dax {
 	pthread_t janitor;
 
 	/* Admission, see policy.c. */
-	struct ghost ghost[GHOSTS];
+	struct ghost ghost[GHOSTS] __attribute__((aligned(64)));
+	_Atomic bool pressed; /* was the window under pressure at the last miss? A hint, so relaxed. */
 	uint32_t age;
 	uint32_t misses_in_age;
 	int64_t tokens_ns;
+	_Atomic uint64_t earned_ns; /* not yet among them; of no lock */
 	uint64_t swap_cost_ns; /* a mapping and an unmapping, as measured */
 	struct index_garbage *garbage;
 	unsigned int ngarbage;

@@ -65,6 +65,10 @@ bool dax_extent_pending_locked(const struct dax_inode *di, const struct extent *
 
 struct extent *dax_extent_around_locked(const struct dax_inode *di, struct foff off)
 {
+	struct extent *shown = index_find(&di->index, off);
+
+	if (shown || off.v < di->short_from)
+		return shown;
 	/* A block begins at one of the alignments of what lies in it. */
 	for (unsigned int s = di->dax->min_shift; s <= di->dax->max_shift; s++) {
 		struct foff from = FOFF(align_down(off.v, UINT64_C(1) << s));
@@ -132,6 +136,8 @@ static int go_live_locked(struct dax_inode *di, struct extent *e)
 	r = index_replace(&di->index, e, &garbage);
 	if (r == 0) {
 		e->state = EXTENT_LIVE;
+		if (e->from.v + e->len < end)
+			di->short_from = MIN(di->short_from, e->from.v);
 		di->refusals = 0;
 		(void)pthread_mutex_lock(&di->dax->lock);
 		di->dax->refusals = 0;

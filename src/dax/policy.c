@@ -55,11 +55,12 @@
 
 static bool sequential_locked(struct dax_inode *di, struct foff off, size_t len)
 {
-	if (off.v == di->next_off)
+	/* relaxed: the lock orders all but dax_declines(), which takes it as a hint */
+	if (off.v == atomic_load_explicit(&di->next_off, memory_order_relaxed))
 		di->sequential++;
 	else
 		di->sequential = 0;
-	di->next_off = off.v + len;
+	atomic_store_explicit(&di->next_off, off.v + len, memory_order_relaxed);
 	return di->sequential >= SEQUENTIAL_AFTER;
 }
 
@@ -122,43 +123,45 @@ static void age_locked(struct dax *d)
 	}
 }
 
-/* The GHOST_WAYS places where a region's ghost may stand. */
-static struct ghost *ghost_set_locked(struct dax *d, uint64_t nodeid, uint64_t region)
+static uint64_t ghost_key(uint64_t nodeid, uint64_t region)
 {
-	uint64_t h =
-		(nodeid * UINT64_C(0x9e3779b97f4a7c15) ^ region) * UINT64_C(0xbf58476d1ce4e5b9);
+	return (nodeid * UINT64_C(0x9e3779b97f4a7c15) ^ region) * UINT64_C(0xbf58476d1ce4e5b9);
+}
 
-	return &d->ghost[(h >> 32) % (GHOSTS / GHOST_WAYS) * GHOST_WAYS];
+/* The GHOST_WAYS places where a region's ghost may stand. */
+static struct ghost *ghost_set_locked(struct dax *d, uint64_t key)
+{
+	return &d->ghost[(key >> 32) % (GHOSTS / GHOST_WAYS) * GHOST_WAYS];
 }
 
 /* Count an access to a region that is not mapped; returns how many there were lately. */
-static uint32_t ghost_count_locked(struct dax *d, uint64_t nodeid, uint64_t region)
+static uint32_t ghost_count_locked(struct dax *d, uint64_t key)
 {
-	struct ghost *set = ghost_set_locked(d, nodeid, region), *g = NULL, *low = set;
+	struct ghost *set = ghost_set_locked(d, key), *g = NULL, *low = set;
 
 	for (unsigned int i = 0; i < GHOST_WAYS; i++) {
 		struct ghost *c = &set[i];
 
 		c->count = d->age - c->age < 32 ? c->count >> (d->age - c->age) : 0;
 		c->age = d->age;
-		if (c->count && c->nodeid == nodeid && c->region == region)
+		if (c->count && c->key == key)
 			g = c;
 		if (c->count < low->count)
 			low = c;
 	}
 	if (!g) {
 		g = low;
-		*g = (struct ghost){ .nodeid = nodeid, .region = region, .age = d->age };
+		*g = (struct ghost){ .key = key, .age = d->age };
 	}
 	return ++g->count;
 }
 
-static void ghost_forget_locked(struct dax *d, uint64_t nodeid, uint64_t region)
+static void ghost_forget_locked(struct dax *d, uint64_t key)
 {
-	struct ghost *set = ghost_set_locked(d, nodeid, region);
+	struct ghost *set = ghost_set_locked(d, key);
 
 	for (unsigned int i = 0; i < GHOST_WAYS; i++)
-		if (set[i].nodeid == nodeid && set[i].region == region)
+		if (set[i].key == key)
 			set[i].count = 0;
 }
 
@@ -172,9 +175,17 @@ static void pay_locked(struct dax *d)
 	d->tokens_ns -= (int64_t)d->swap_cost_ns;
 }
 
-static bool may_owe_locked(const struct dax *d)
+/* What there is to spend, after what the requests have earned by now. */
+static int64_t tokens_locked(struct dax *d)
 {
-	return d->tokens_ns > -(int64_t)(DEBT_MAX * d->swap_cost_ns);
+	/* relaxed: a number that nothing else hangs on */
+	earn_locked(d, atomic_exchange_explicit(&d->earned_ns, 0, memory_order_relaxed));
+	return d->tokens_ns;
+}
+
+static bool may_owe_locked(struct dax *d)
+{
+	return tokens_locked(d) > -(int64_t)(DEBT_MAX * d->swap_cost_ns);
 }
 
 /* Has the window been full? Then room is what another gave up, and not for free. */
@@ -189,18 +200,18 @@ static bool full_locked(struct dax *d, unsigned int shift)
 }
 
 /* The first few mappings cost little on every host, so those may be owed. */
-static bool can_pay_locked(const struct dax *d, bool full)
+static bool can_pay_locked(struct dax *d, bool full)
 {
 	if (!full && d->live < FEW && may_owe_locked(d))
 		return true;
-	return d->tokens_ns >= (int64_t)d->swap_cost_ns;
+	return tokens_locked(d) >= (int64_t)d->swap_cost_ns;
 }
 
 /* Shall the region be mapped, if it must be in place of another? */
 static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, struct foff off,
 			 size_t len, bool seq)
 {
-	uint64_t region = off.v >> d->region_shift;
+	uint64_t region = off.v >> d->region_shift, key = ghost_key(di->nodeid, region);
 	bool full = full_locked(d, e->shift);
 	uint32_t heat, count = ADMIT_MIN; /* without pressure the inode's own count is enough */
 
@@ -209,7 +220,7 @@ static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, 
 		return false;
 	if (full || pressed_locked(d)) {
 		age_locked(d);
-		count = ghost_count_locked(d, di->nodeid, region);
+		count = ghost_count_locked(d, key);
 	}
 	if (count < ADMIT_MIN || d->njobs || dax_extent_pending_locked(di, e) ||
 	    !can_pay_locked(d, full))
@@ -217,7 +228,7 @@ static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, 
 	if (full && (!dax_clock_coldest_locked(d, &heat) || count <= MARGIN * (uint64_t)heat))
 		return false;
 	pay_locked(d);
-	ghost_forget_locked(d, di->nodeid, region);
+	ghost_forget_locked(d, key);
 	/* It was wanted that often; without this it would be the next to go. */
 	atomic_store_explicit(&e->hits, count, memory_order_relaxed);
 	return true;
@@ -352,7 +363,7 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 	struct dax *d = di->dax;
 	bool seq = sequential_locked(di, off, len);
 	enum dax_verdict verdict = DAX_NO;
-	bool room;
+	bool pressed, room;
 
 	if (!eligible_locked(di, limit, write))
 		return DAX_NO;
@@ -362,7 +373,9 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 	scoped_lock(&d->lock);
 	if (dax_refusing_locked(d))
 		return DAX_NO;
-	room = limit > UINT64_C(1) << d->region_shift && (seq || !pressed_locked(d));
+	pressed = pressed_locked(d);
+	atomic_store_explicit(&d->pressed, pressed, memory_order_relaxed);
+	room = limit > UINT64_C(1) << d->region_shift && (seq || !pressed);
 	if (room && dax_extent_pending_locked(di, e)) {
 		/* Another is at a part of it; until that is there, there is the virtqueue. */
 		verdict = DAX_NO;
@@ -415,6 +428,6 @@ void dax_policy_swapped_locked(struct dax *d, uint64_t ns)
 
 void dax_missed(struct dax *d, uint64_t ns)
 {
-	scoped_lock(&d->lock);
-	earn_locked(d, ns / TOKEN_PART);
+	/* relaxed, and of no lock: each request that misses comes here */
+	(void)atomic_fetch_add_explicit(&d->earned_ns, ns / TOKEN_PART, memory_order_relaxed);
 }

@@ -209,6 +209,7 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 		queue < 0 ? &dev->hiprio : &dev->request[(unsigned int)queue % dev->num_request];
 	/* A copy: the host can write to the slot. */
 	const struct fuse_in_header in = *(const struct fuse_in_header *)(const void *)slot->req;
+	void (*meanwhile)(void *arg) = steal_ptr(slot->meanwhile);
 	uint32_t used = 0;
 	int n_out, n_in = 0, r;
 
@@ -222,6 +223,8 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 	slot->vreq.give_up = in.unique & OWN_UNIQUE ? NULL : client_give_up;
 	r = virtq_submit(q, &slot->vreq, slot->segs, (unsigned int)n_out, slot->segs + n_out,
 			 (unsigned int)n_in);
+	if (r == 0 && meanwhile)
+		meanwhile(slot->meanwhile_arg);
 	if (r == 0)
 		r = virtq_wait(q, &slot->vreq, &used);
 	if (r == -EINTR)

@@ -25,7 +25,7 @@
 /* Where reads and writes alternate, the host sees a read of every so many ns. */
 #define ATIME_NS (10 * NSEC_PER_MS)
 
-/* What is known of a file when an access to it begins. */
+/* What is known of a file when an access to it begins. All of it may change at once. */
 struct known {
 	bool size;	 /* the size is known */
 	uint64_t limit;	 /* whole pages inside the file, in bytes */
@@ -51,53 +51,75 @@ static void renew_size(struct relay *r, struct inode *i)
 {
 	uint64_t asked = inode_epoch();
 	struct fuse_attr attr;
-	bool wanted;
 
-	(void)pthread_mutex_lock(&i->lock);
-	wanted = i->size_wanted;
-	i->size_wanted = false;
-	(void)pthread_mutex_unlock(&i->lock);
-	if (wanted && client_getattr(r->client, i->nodeid, &attr) == 0)
+	/* relaxed: who misses it learns the same from the next reply */
+	if (!atomic_load_explicit(&i->size_wanted, memory_order_relaxed))
+		return;
+	if (atomic_exchange(&i->size_wanted, false) && client_getattr(r->client, i->nodeid, &attr) == 0)
 		inode_learn_size(i, attr.size, asked);
 }
 
-/* What a reply to a READ of the host says about the size. */
-static void learn_from_read(struct inode *i, const struct fuse_read_in *in, size_t got,
-			    uint64_t asked)
+/* What a reply to a READ of the host says about the size; @k: what was known before. */
+static void learn_from_read(struct inode *i, const struct known *k, const struct fuse_read_in *in,
+			    size_t got, uint64_t asked)
 {
-	struct known k = inode_known(i);
 	uint64_t end;
 
 	if (!add_u64(in->offset, got, &end))
 		return;
 	if (got && got < in->size) {
 		inode_learn_end(i, end, asked, END_TRUST_NS);
-	} else if (!got && k.size && in->offset < k.limit) {
+	} else if (!got && k->size && in->offset < k->limit) {
 		/* The end is somewhere before: until we know where, nothing is touched there. */
 		inode_size_unknown(i);
-	} else if (!k.size || end > k.limit + PAGE_4K) {
+	} else if (!k->size || end > k->limit + PAGE_4K) {
 		/* Still data where we thought the end was, or no idea at all. */
-		(void)pthread_mutex_lock(&i->lock);
-		i->size_wanted = true;
-		(void)pthread_mutex_unlock(&i->lock);
+		atomic_store(&i->size_wanted, true);
 	}
 }
 
 /* A request on one of the two ways. */
 struct trip {
+	struct inode *i; /* or NULL */
 	enum cost_op op;
+	uint64_t off;
 	uint32_t size;
+	struct known known; /* of the file, from before a reply of the host */
+	bool unseen;	   /* the window declined it, and has yet to count it */
 	bool both;	   /* either way is open: what it costs can be compared */
 	enum cost_way way; /* that was chosen */
 	bool sample;	   /* its cost is wanted */
 	uint64_t begin;	   /* in ns; 0 when not wanted */
 };
 
-/* May an access use the window, and is that the cheaper way? */
-static bool trip_by_window(struct relay_req *q, struct inode *i, struct trip *t, uint64_t off,
-			   uint64_t limit)
+/* Does a look at the window suffice? Where the way is chosen by cost it does not. */
+static bool trip_declined(struct trip *t)
 {
-	if (!i->use_dax || !t->size || !range_ok(off, t->size, limit) ||
+	t->unseen = t->i->use_dax && t->size < BY_COST_MIN &&
+		    dax_declines(t->i->dax, FOFF(t->off));
+	return t->unseen;
+}
+
+/* What a trip to the host leaves time for. */
+static void trip_under_way(void *arg)
+{
+	struct trip *t = arg;
+	struct inode *i = t->i;
+
+	/* Whoever shortens the file waits for this, or is there already: then it does not count. */
+	if (pthread_rwlock_tryrdlock(&i->io))
+		return;
+	t->known = inode_known(i);
+	if (t->size && range_ok(t->off, t->size, t->known.limit))
+		dax_count_miss(i->dax, FOFF(t->off), t->size, t->known.limit,
+			       t->op == COST_WRITE);
+	(void)pthread_rwlock_unlock(&i->io);
+}
+
+/* May an access use the window, and is that the cheaper way? */
+static bool trip_by_window(struct relay_req *q, struct trip *t)
+{
+	if (!t->i->use_dax || !t->size || !range_ok(t->off, t->size, t->known.limit) ||
 	    t->size > q->r->wish.max_write)
 		return false;
 	if (!q->r->by_cost || t->size < BY_COST_MIN)
@@ -123,12 +145,16 @@ static void trip_ended(struct relay_req *q, const struct trip *t, enum cost_way 
 }
 
 /* The exchange with the host, of a request that does not use the window. */
-static int trip_by_host(struct relay_req *q, const struct inode *i, struct trip *t,
-			struct relay_rep *rep)
+static int trip_by_host(struct relay_req *q, struct trip *t, struct relay_rep *rep)
 {
+	struct client_slot *s = q->w->slot;
 	int r;
 
-	t->begin = i ? time_now_ns() : 0;
+	if (t->unseen) {
+		s->meanwhile = trip_under_way;
+		s->meanwhile_arg = t;
+	}
+	t->begin = t->i ? time_now_ns() : 0;
 	/* What misses the window tells the cost of the other way, too. */
 	t->sample = t->both && (t->way == COST_WINDOW || t->sample);
 	r = relay_exchange(q, rep);
@@ -142,27 +168,31 @@ static int trip_by_host(struct relay_req *q, const struct inode *i, struct trip 
  * its own rules, if it sees the first read after such a time moved; of more there is no need. Where
  * reads and writes alternate it sees one in ATIME_NS.
  */
-static bool read_from_window(struct relay_req *q, struct inode *i, const struct fuse_read_in *in,
-			     struct trip *t)
+static bool read_from_window(struct relay_req *q, struct trip *t)
 {
-	struct known k;
+	struct inode *i = t->i;
 	int r = -EAGAIN;
 
 	renew_size(q->r, i);
+	if (trip_declined(t))
+		return false;
 	inode_io_lock(i, false);
-	k = inode_known(i);
-	if (!k.atime_due && trip_by_window(q, i, t, in->offset, k.limit))
-		r = dax_read(i->dax, FOFF(in->offset), relay_payload(q), in->size, k.limit);
+	t->known = inode_known(i);
+	if (!t->known.atime_due && trip_by_window(q, t))
+		r = dax_read(i->dax, FOFF(t->off), relay_payload(q), t->size, t->known.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
 		return false;
 	trip_ended(q, t, COST_WINDOW);
-	relay_answer(q, 0, in->size);
+	relay_answer(q, 0, t->size);
 	return true;
 }
 
 static void atime_settled(struct inode *i)
 {
+	/* relaxed: a write that comes now is one behind this read */
+	if (!atomic_load_explicit(&i->atime_due, memory_order_relaxed))
+		return;
 	scoped_lock(&i->lock);
 	i->atime_due = false;
 	i->atime_ns = time_now_ns();
@@ -172,7 +202,7 @@ void relay_read(struct relay_req *q)
 {
 	const struct fuse_read_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
-	struct trip t = { .op = COST_READ, .size = in->size };
+	struct trip t = { .i = i, .op = COST_READ, .off = in->offset, .size = in->size };
 	struct relay_rep rep;
 	uint64_t asked;
 	int r;
@@ -182,16 +212,16 @@ void relay_read(struct relay_req *q)
 		inode_put(q->r->inodes, i);
 		return;
 	}
-	if (!i || !read_from_window(q, i, in, &t)) {
+	if (!i || !read_from_window(q, &t)) {
 		asked = inode_epoch();
 		if (i)
 			atime_settled(i);
-		r = trip_by_host(q, i, &t, &rep);
+		r = trip_by_host(q, &t, &rep);
 		relay_finish(q, r);
 		if (r == 0 && !rep.error) {
 			counter_add(COUNTER_virtqueue_read_bytes, rep.len);
 			if (i)
-				learn_from_read(i, in, rep.len, asked);
+				learn_from_read(i, &t.known, in, rep.len, asked);
 		}
 	}
 	inode_put(q->r->inodes, i);
@@ -208,17 +238,18 @@ static enum privs privs_after(const struct fuse_write_in *in)
  * attributes goes to the host, which drops setuid, setgid and capabilities; mtime follows by
  * relay_settle_times().
  */
-static bool write_to_window(struct relay_req *q, struct inode *i, const struct fuse_write_in *in,
-			    struct trip *t)
+static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in, struct trip *t)
 {
-	struct known k;
+	struct inode *i = t->i;
 	int r = -EAGAIN;
 
 	renew_size(q->r, i);
+	if (trip_declined(t))
+		return false;
 	inode_io_lock(i, false);
-	k = inode_known(i);
-	if (k.privs >= privs_after(in) && trip_by_window(q, i, t, in->offset, k.limit))
-		r = dax_write(i->dax, FOFF(in->offset), q->p.rest, in->size, k.limit);
+	t->known = inode_known(i);
+	if (t->known.privs >= privs_after(in) && trip_by_window(q, t))
+		r = dax_write(i->dax, FOFF(t->off), q->p.rest, t->size, t->known.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
 		return false;
@@ -261,12 +292,12 @@ void relay_write(struct relay_req *q)
 {
 	const struct fuse_write_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
-	struct trip t = { .op = COST_WRITE, .size = in->size };
+	struct trip t = { .i = i, .op = COST_WRITE, .off = in->offset, .size = in->size };
 	struct relay_rep rep;
 	int r;
 
-	if (!i || !write_to_window(q, i, in, &t)) {
-		r = trip_by_host(q, i, &t, &rep);
+	if (!i || !write_to_window(q, in, &t)) {
+		r = trip_by_host(q, &t, &rep);
 		if (r == 0)
 			written_by_host(q, i, in, &rep);
 		relay_finish(q, r);

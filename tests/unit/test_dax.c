@@ -521,6 +521,40 @@ static void more_files_than_window(void **state)
 	close_window(d);
 }
 
+/* A full window declines what it does not show at a look, and what is counted then gets in. */
+static void declined_and_counted(void **state)
+{
+	struct dax *d = open_window(8 * MIB, PAGE_4K);
+	struct dax_inode *full = dax_inode_create(d, 1), *hot = dax_inode_create(d, 2);
+	const struct foff at = FOFF(MIB + 8192);
+	unsigned int tries = 0;
+
+	fill(0, 31 * MIB);
+	fill(1, 4 * MIB);
+	assert_false(dax_declines(hot, at));
+	for (uint64_t off = 0; off < 31 * MIB; off += 128 * KIB + 4096)
+		(void)dax_read(full, FOFF(off), BUF, 4096, 31 * MIB);
+	assert_true(dax_declines(hot, at));
+	/* What would go on where the last access ended may get room; it is not declined unseen. */
+	dax_count_miss(hot, FOFF(0), 4096, 4 * MIB, false);
+	assert_false(dax_declines(hot, FOFF(4096)));
+	assert_true(dax_declines(hot, at));
+	while (dax_declines(hot, at)) {
+		assert_true(tries++ < 10000);
+		dax_missed(d, 10 * NSEC_PER_MS);
+		dax_count_miss(hot, at, 4096, 4 * MIB, false);
+		(void)usleep(50);
+		/* Somewhere else, so that this is no sequential reader. */
+		dax_count_miss(hot, FOFF(tries % 2 * MIB), 4096, 4 * MIB, false);
+	}
+	assert_true(tries > 1);
+	read_served(hot, at.v, 4096, 4 * MIB);
+	check(1, at.v, 4096);
+	dax_inode_destroy(full);
+	dax_inode_destroy(hot);
+	close_window(d);
+}
+
 /* The host takes few mappings: the layer stays below, and goes on serving. */
 static void few_mappings(void **state)
 {
@@ -696,6 +730,7 @@ int main(void)
 		cmocka_unit_test(read_only_file),
 		cmocka_unit_test(read_then_write),
 		cmocka_unit_test(more_files_than_window),
+		cmocka_unit_test(declined_and_counted),
 		cmocka_unit_test(few_mappings),
 		cmocka_unit_test(alignment_is_kept),
 		cmocka_unit_test(odd_windows),

@@ -116,6 +116,7 @@ static void stripes(struct mfile *f, uint64_t first, uint64_t last, bool lock)
 static void op_read(struct worker *w, struct mfile *f)
 {
 	uint64_t off, limit;
+	bool declined;
 	size_t len;
 	int r;
 
@@ -128,8 +129,12 @@ static void op_read(struct worker *w, struct mfile *f)
 			stripes(f, first, last, true);
 		for (uint64_t b = first; b <= last; b++)
 			w->lo[b - first] = atomic_load(&f->lo[b]);
-		r = dax_read(f->di, FOFF(off), w->buf, len, limit);
+		/* As the relay does it: where the window is full, the policy hears of it afterwards. */
+		declined = dax_declines(f->di, FOFF(off));
+		r = declined ? -EAGAIN : dax_read(f->di, FOFF(off), w->buf, len, limit);
 		must(r == 0 || r == -EAGAIN);
+		if (declined)
+			dax_count_miss(f->di, FOFF(off), len, limit, false);
 		if (r < 0)
 			must(pread(w->m->remote.fd[f->id], w->buf, len, (off_t)off) ==
 			     (ssize_t)len);
