@@ -288,7 +288,8 @@ bool dax_declines(struct dax_inode *di, struct foff off)
 
 void dax_count_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
 {
-	(void)dax_miss(di, off, len, limit, write);
+	if (!dax_policy_count(di, off, len, limit, write))
+		(void)dax_miss(di, off, len, limit, write);
 }
 
 /* A sequential reader comes to the end of an extent: have the next one mapped meanwhile. */

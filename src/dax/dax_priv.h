@@ -95,7 +95,7 @@ struct dax_inode {
 	uint64_t refused_until; /* ns: the host refused this file, do not ask before */
 	unsigned int refusals;	/* since the last grant, up to a limit */
 	_Atomic uint64_t next_off; /* where a sequential access would go on; also read as a hint */
-	unsigned int sequential; /* accesses in a row that went on there */
+	_Atomic unsigned int sequential; /* accesses in a row that went on there */
 	unsigned int grow_shift; /* the next extent of a sequential access */
 	uint64_t short_from; /* no extent before this was ever shorter than its block */
 };
@@ -154,6 +154,9 @@ struct dax {
 	_Atomic bool pressed; /* was the window under pressure at the last miss? A hint, so relaxed. */
 	uint32_t age;
 	uint32_t misses_in_age;
+	/* For so many misses more, until room comes: no region is admitted that counts no more than floor. */
+	unsigned int floor_for;
+	uint64_t floor;
 	int64_t tokens_ns;
 	_Atomic uint64_t earned_ns; /* not yet among them; of no lock */
 	uint64_t swap_cost_ns; /* a mapping and an unmapping, as measured */
@@ -219,6 +222,11 @@ enum dax_verdict {
  */
 enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct foff off, size_t len,
 				 uint64_t limit, bool write);
+/*
+ * dax_policy_count() - tell of an access that was declined unseen. False: it is worth dax_policy_miss(),
+ * and was not counted. No locks; takes dax.lock.
+ */
+bool dax_policy_count(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write);
 /* The extent behind a sequential one. Fills the shape of @e, a wish; false: there is none. */
 bool dax_policy_ahead(struct dax_inode *di, const struct extent *prev, struct extent *e,
 		      uint64_t limit);

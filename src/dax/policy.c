@@ -51,17 +51,19 @@
 
 #define GAIN_NS		  3000u /* what a hit saves at the least, on any host that was looked at */
 
+#define FLOOR_MISSES	  16u /* misses for which the coldest extent is not looked for again */
+
 #define AGE_MISSES	  32u /* misses for each region of the window, until all is halved */
 
 static bool sequential_locked(struct dax_inode *di, struct foff off, size_t len)
 {
 	/* relaxed: the lock orders all but dax_declines(), which takes it as a hint */
 	if (off.v == atomic_load_explicit(&di->next_off, memory_order_relaxed))
-		di->sequential++;
+		atomic_fetch_add_explicit(&di->sequential, 1, memory_order_relaxed);
 	else
-		di->sequential = 0;
+		atomic_store_explicit(&di->sequential, 0, memory_order_relaxed);
 	atomic_store_explicit(&di->next_off, off.v + len, memory_order_relaxed);
-	return di->sequential >= SEQUENTIAL_AFTER;
+	return atomic_load_explicit(&di->sequential, memory_order_relaxed) >= SEQUENTIAL_AFTER;
 }
 
 /* The bytes of the file in the block of 2^shift around @off. */
@@ -115,6 +117,7 @@ static void age_locked(struct dax *d)
 		return;
 	d->misses_in_age = 0;
 	d->age++;
+	d->floor /= 2;
 	for (unsigned int i = 0; i < d->clocked; i++, e = e->clock_next) {
 		uint32_t hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
 
@@ -134,8 +137,8 @@ static struct ghost *ghost_set_locked(struct dax *d, uint64_t key)
 	return &d->ghost[(key >> 32) % (GHOSTS / GHOST_WAYS) * GHOST_WAYS];
 }
 
-/* Count an access to a region that is not mapped; returns how many there were lately. */
-static uint32_t ghost_count_locked(struct dax *d, uint64_t key)
+/* The ghost of a region that is not mapped, a new one if need be. */
+static struct ghost *ghost_locked(struct dax *d, uint64_t key)
 {
 	struct ghost *set = ghost_set_locked(d, key), *g = NULL, *low = set;
 
@@ -153,7 +156,7 @@ static uint32_t ghost_count_locked(struct dax *d, uint64_t key)
 		g = low;
 		*g = (struct ghost){ .key = key, .age = d->age };
 	}
-	return ++g->count;
+	return g;
 }
 
 static void ghost_forget_locked(struct dax *d, uint64_t key)
@@ -220,13 +223,16 @@ static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, 
 		return false;
 	if (full || pressed_locked(d)) {
 		age_locked(d);
-		count = ghost_count_locked(d, key);
+		count = ++ghost_locked(d, key)->count;
 	}
 	if (count < ADMIT_MIN || d->njobs || dax_extent_pending_locked(di, e) ||
 	    !can_pay_locked(d, full))
 		return false;
-	if (full && (!dax_clock_coldest_locked(d, &heat) || count <= MARGIN * (uint64_t)heat))
+	if (full && (!dax_clock_coldest_locked(d, &heat) || count <= MARGIN * (uint64_t)heat)) {
+		d->floor = MARGIN * (uint64_t)heat;
+		d->floor_for = FLOOR_MISSES;
 		return false;
+	}
 	pay_locked(d);
 	ghost_forget_locked(d, key);
 	/* It was wanted that often; without this it would be the next to go. */
@@ -390,6 +396,28 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 		verdict = DAX_LATER;
 	}
 	return verdict;
+}
+
+bool dax_policy_count(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
+{
+	struct dax *d = di->dax;
+	struct ghost *g;
+
+	if (limit < SMALL_FILE || (write && atomic_load(&di->no_write)))
+		return false;
+	/* relaxed: as in sequential_locked(), which this stands for: it was no sequential access */
+	atomic_store_explicit(&di->sequential, 0, memory_order_relaxed);
+	atomic_store_explicit(&di->next_off, off.v + len, memory_order_relaxed);
+	scoped_lock(&d->lock);
+	if (!d->floor_for)
+		return false;
+	d->floor_for--;
+	g = ghost_locked(d, ghost_key(di->nodeid, off.v >> d->region_shift));
+	if (g->count >= d->floor || dax_refusing_locked(d))
+		return false;
+	g->count++;
+	age_locked(d);
+	return true;
 }
 
 /* A sequential reader is half through an extent: what that has saved is there to be spent. */

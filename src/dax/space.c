@@ -39,6 +39,7 @@ int dax_space_get_locked(struct dax *d, unsigned int shift, struct woff *ret)
 void dax_space_put_locked(struct dax *d, const struct extent *e)
 {
 	buddy_free(d->buddy, e->at, e->shift);
+	d->floor_for = 0;
 	d->live--;
 	--*live_of_size_locked(d, e->shift);
 }

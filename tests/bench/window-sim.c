@@ -399,16 +399,22 @@ static const struct dax_remote_ops host_ops = { .setup = host_setup, .remove = h
 
 /* The real thing */
 
+#define BY_COST_MIN (64 * KIB) /* src/fs/data.c: what is larger is never declined at a look */
+
 static bool read_one(struct run *r, struct dax *d, const struct access *a, char *buf)
 {
 	const struct file *f = &r->file[a->file];
 	uint64_t limit = align_down(f->size, PAGE_4K);
-	bool hit;
+	bool hit = false;
 
 	host.begin_ns = host.main_ns;
-	/* What reaches into the tail of the file is not asked of the window. */
-	hit = range_ok(a->off, a->len, limit) &&
-	      dax_read(f->di, FOFF(a->off), buf, a->len, limit) == 0;
+	/* As relay_read(). What reaches into the tail of the file is not asked of the window. */
+	if (range_ok(a->off, a->len, limit)) {
+		if (a->len < BY_COST_MIN && dax_declines(f->di, FOFF(a->off)))
+			dax_count_miss(f->di, FOFF(a->off), a->len, limit, false);
+		else
+			hit = dax_read(f->di, FOFF(a->off), buf, a->len, limit) == 0;
+	}
 	if (hit) {
 		host.main_ns += cost_hit(r->m, a);
 	} else {
