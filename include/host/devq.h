@@ -125,10 +125,10 @@ int devq_side_kicks(struct devq_side *s, bool wanted);
  * try in vain doubles how many of them it takes. {0} is the begin.
  */
 struct devq_spin {
-	bool on; /* spin before sleeping */
-	int64_t credit_ns; /* what was gained by spinning less what it took; spinning ends below 0 */
+	bool on;	    /* spin before sleeping */
+	int64_t credit_ns;  /* what was gained by spinning less what it took; it ends below 0 */
 	unsigned int quick; /* short sleeps since it ended */
-	unsigned int vain; /* 2^vain of those lead to another try */
+	unsigned int vain;  /* 2^vain of those lead to another try */
 };
 
 /* devq_spin_ended() - a spin that took @ns found a chain, or none. */

@@ -25,6 +25,10 @@
  * same time; fewer would let chance decide. A sequential reader counts once for each region that it
  * passes.
  *
+ * Most misses are far from being admitted, so they must be cheap. A look that takes no lock declines
+ * them (dax_declines()), and when a region that counted as much was too cold a moment ago, all that
+ * is left to do is to count (dax_policy_count()).
+ *
  * Files of no more than a region pay in the same way even while there is room: each takes a mapping
  * for itself and gives few hits for it. Only the first few may be owed.
  *
