@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/num.h"
+
 /*
  * Problem: window and virtqueue lead to the same page cache of the host. A copy from the window costs no round
  * trip, but the guest's CPU makes it, and through a window that is mapped uncached it is slow; over the
@@ -20,6 +22,13 @@
  */
 enum cost_op { COST_READ, COST_WRITE, COST_OPS };
 enum cost_way { COST_WINDOW, COST_VIRTQUEUE, COST_WAYS };
+
+/*
+ * Bytes. Less than this always takes the window. A round trip is dearer than such a copy once its pages have been
+ * touched, and the first touch, a fault in guest and host, must be paid once: measured by samples of
+ * pages that nobody has touched, the window would seem dear for ever.
+ */
+#define COST_SIZE_MIN (64 * KIB)
 
 #define COST_CLASSES 10u /* up to 4 KiB, 8 KiB ... 2 MiB and more */
 

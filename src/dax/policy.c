@@ -59,9 +59,9 @@
 
 #define AGE_MISSES	  32u /* misses for each region of the window, until all is halved */
 
-static bool sequential_locked(struct dax_inode *di, struct foff off, size_t len)
+/* Note an access: does it go on where others have ended? Hints, so relaxed; with or without locks. */
+static bool sequential(struct dax_inode *di, struct foff off, size_t len)
 {
-	/* relaxed: the lock orders all but dax_declines(), which takes it as a hint */
 	if (off.v == atomic_load_explicit(&di->next_off, memory_order_relaxed))
 		atomic_fetch_add_explicit(&di->sequential, 1, memory_order_relaxed);
 	else
@@ -371,7 +371,7 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 				 size_t len, uint64_t limit, bool write)
 {
 	struct dax *d = di->dax;
-	bool seq = sequential_locked(di, off, len);
+	bool seq = sequential(di, off, len);
 	enum dax_verdict verdict = DAX_NO;
 	bool pressed, room;
 
@@ -409,9 +409,7 @@ bool dax_policy_count(struct dax_inode *di, struct foff off, size_t len, uint64_
 
 	if (limit < SMALL_FILE || (write && atomic_load(&di->no_write)))
 		return false;
-	/* relaxed: as in sequential_locked(), which this stands for: it was no sequential access */
-	atomic_store_explicit(&di->sequential, 0, memory_order_relaxed);
-	atomic_store_explicit(&di->next_off, off.v + len, memory_order_relaxed);
+	(void)sequential(di, off, len);
 	scoped_lock(&d->lock);
 	if (!d->floor_for)
 		return false;

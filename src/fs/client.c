@@ -223,10 +223,11 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 	slot->vreq.give_up = in.unique & OWN_UNIQUE ? NULL : client_give_up;
 	r = virtq_submit(q, &slot->vreq, slot->segs, (unsigned int)n_out, slot->segs + n_out,
 			 (unsigned int)n_in);
-	if (r == 0 && meanwhile)
-		meanwhile(slot->meanwhile_arg);
-	if (r == 0)
+	if (r == 0) {
+		if (meanwhile)
+			meanwhile(slot->meanwhile_arg);
 		r = virtq_wait(q, &slot->vreq, &used);
+	}
 	if (r == -EINTR)
 		return r;
 	client_keep_successor(slot);

@@ -15,13 +15,6 @@
  */
 #define END_TRUST_NS (2 * NSEC_PER_MS)
 
-/*
- * Less than this always takes the window. A round trip is dearer than such a copy once its pages have been
- * touched, and the first touch, a fault in guest and host, must be paid once: measured by samples of
- * pages that nobody has touched, the window would seem dear for ever.
- */
-#define BY_COST_MIN (64 * KIB)
-
 /* Where reads and writes alternate, the host sees a read of every so many ns. */
 #define ATIME_NS (10 * NSEC_PER_MS)
 
@@ -95,7 +88,7 @@ struct trip {
 /* Does a look at the window suffice? Where the way is chosen by cost it does not. */
 static bool trip_declined(struct trip *t)
 {
-	t->unseen = t->i->use_dax && t->size < BY_COST_MIN &&
+	t->unseen = t->i->use_dax && t->size < COST_SIZE_MIN &&
 		    dax_declines(t->i->dax, FOFF(t->off));
 	return t->unseen;
 }
@@ -122,7 +115,7 @@ static bool trip_by_window(struct relay_req *q, struct trip *t)
 	if (!t->i->use_dax || !t->size || !range_ok(t->off, t->size, t->known.limit) ||
 	    t->size > q->r->wish.max_write)
 		return false;
-	if (!q->r->by_cost || t->size < BY_COST_MIN)
+	if (!q->r->by_cost || t->size < COST_SIZE_MIN)
 		return true;
 	t->both = true;
 	t->way = cost_choose(&q->r->cost, t->op, t->size, &t->sample);

@@ -15,6 +15,7 @@
 #include "base/guard.h"
 #include "base/time.h"
 #include "dax/dax.h"
+#include "fs/cost.h"
 
 /*
  * Theory of operation
@@ -399,8 +400,6 @@ static const struct dax_remote_ops host_ops = { .setup = host_setup, .remove = h
 
 /* The real thing */
 
-#define BY_COST_MIN (64 * KIB) /* src/fs/data.c: what is larger is never declined at a look */
-
 static bool read_one(struct run *r, struct dax *d, const struct access *a, char *buf)
 {
 	const struct file *f = &r->file[a->file];
@@ -410,7 +409,7 @@ static bool read_one(struct run *r, struct dax *d, const struct access *a, char 
 	host.begin_ns = host.main_ns;
 	/* As relay_read(). What reaches into the tail of the file is not asked of the window. */
 	if (range_ok(a->off, a->len, limit)) {
-		if (a->len < BY_COST_MIN && dax_declines(f->di, FOFF(a->off)))
+		if (a->len < COST_SIZE_MIN && dax_declines(f->di, FOFF(a->off)))
 			dax_count_miss(f->di, FOFF(a->off), a->len, limit, false);
 		else
 			hit = dax_read(f->di, FOFF(a->off), buf, a->len, limit) == 0;
