@@ -257,7 +257,7 @@ static void ofd_locks(void)
 	l = range(F_WRLCK, 0, 10);
 	FAILS(fcntl(two, F_OFD_SETLK, &l), EAGAIN);
 	OK(close(copy));
-	OK(fcntl(two, F_OFD_SETLK, &l));
+	OK(fcntl(two, F_OFD_SETLKW, &l)); /* soon: see flock_excludes */
 }
 
 static void lock_modes(void)
