@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "fstest.h"
 #include "report.h"
@@ -34,15 +35,16 @@ static const char usage[] =
 	"  --ops N       operations in a random test (3000)\n"
 	"  --timeout S   for one test (120)\n"
 	"  --except TEST leaves one out; may be repeated\n"
-	"Prints 'ok NAME', 'not ok NAME - reason' or 'skip NAME - reason' for each test.\n";
+	"Prints 'ok NAME - seconds', 'not ok NAME - reason' or 'skip NAME - reason' for each test.\n";
 
 static int run_test(const struct test *t, const char *dir)
 {
 	char why[512] = "";
+	time_t began = time(NULL);
 	int result = runner_run(t, dir, false, timeout_s, why, sizeof(why));
 
 	if (result == REPORT_OK)
-		printf("ok %s\n", t->name);
+		printf("ok %s - %lld\n", t->name, (long long)(time(NULL) - began));
 	else
 		printf("%s %s - %s\n", result == REPORT_SKIP ? "skip" : "not ok", t->name, why);
 	(void)fflush(stdout);

@@ -52,10 +52,12 @@ make_work()
 	chmod 755 "$work"
 }
 
+# pass NAME [SECONDS] - which are told when they are many
 pass()
 {
 	passed=$((passed + 1))
 	echo "ok $1"
+	[ "${2:-0}" -lt 5 ] || echo "#   took $2 s"
 }
 
 # not_ok NAME REASON [FILE] - and the file's last lines
@@ -71,12 +73,12 @@ not_ok()
 # In the background, because -e has no effect in a condition.
 check()
 {
-	local name=$1 status=0
+	local name=$1 status=0 began=$SECONDS
 	shift
 	(set -e; "$@") >"$work/check.out" 2>&1 &
 	wait $! || status=$?
 	if [ $status = 0 ]; then
-		pass "$name"
+		pass "$name" $((SECONDS - began))
 	else
 		not_ok "$name" "status $status" "$work/check.out"
 	fi
@@ -117,7 +119,7 @@ run_fstest()
 	while read -r line; do
 		name=${line#not } name=${name#* } name=${name%% - *}
 		case $line in
-		ok\ *) fstest_ok "$prefix: $name" "${expected[$name]-}" ;;
+		ok\ *) fstest_ok "$prefix: $name" "${expected[$name]-}" "${line##* }" ;;
 		not\ ok\ *)
 			fstest_not_ok "$prefix: $name" "${line#* - }" "${expected[$name]-}" \
 				"${tolerated[$name]-}"
@@ -136,7 +138,7 @@ run_fstest()
 fstest_ok()
 {
 	if [ -z "$2" ]; then
-		pass "$1"
+		pass "$1" "$3"
 	else
 		not_ok "$1" "it passes, which was not expected: $2"
 	fi

@@ -135,15 +135,12 @@ start()
 	none) ;;
 	*) die "unknown IOMMU $iommu" ;;
 	esac
-	# The kernel counts timer interrupts over some ms of its own time at boot, and panics when a busy host
-	# has not let them through.
-	append="no_timer_check $append"
 	accelerator=$(accel)
 	cpu=max
 	# TCG executes rep movsb byte by byte; kernels and libraries that are told that it is fast then
 	# copy at 240 instead of 500 MiB/s, which no real machine does.
-	# Their check of the timer, which panics after some milliseconds without a tick, says nothing on
-	# a busy machine; under KVM they leave it out by themselves.
+	# Their check of the timer at boot, which panics after some milliseconds without a tick, says nothing
+	# on a busy machine; under KVM they leave it out by themselves.
 	[ "$accelerator" = kvm ] || cpu=max,-erms,-fsrm append="no_timer_check $append"
 	args=(-name "$name" -nodefaults -display none -no-reboot -cpu "$cpu" -smp "$cpus" -m "$mem"
 		-M q35,kernel-irqchip=split,memory-backend=mem
