@@ -8,6 +8,11 @@ from jobs import Failed
 from target import say
 
 
+# So many measurements of one configuration follow each other, then it is the next one's turn: a minute
+# in which the machine is slow is shared by all. With fewer, mounting would take longer than measuring.
+TURN = 5
+
+
 class Cell:
     """What was measured in one row with one configuration."""
 
@@ -57,17 +62,24 @@ class Run:
         return self.args.runs if short else self.args.group_runs
 
     def all(self):
-        """Round by round, each with every configuration."""
+        """Round by round, each with every configuration; who is first changes."""
         for n in range(max((self.runs_of(m) for m in self.measures), default=0)):
-            wanted = [m for m in self.measures if n < self.runs_of(m)]
-            warm = [m for m in wanted if not m.fresh]
-            for c in self.target.configs:
-                if warm:
-                    self.session(n, c, warm, False)
-                for m in wanted:
-                    if m.fresh:
-                        self.session(n, c, [m], True)
+            for turn, measures in enumerate(self.turns(n)):
+                first = (n + turn) % len(self.target.configs)
+                for c in self.target.configs[first:] + self.target.configs[:first]:
+                    self.session(n, c, measures, measures[0].fresh)
         self.complete = True
+
+    def turns(self, n):
+        """What is measured on one mount: a few measurements, or one that wants it fresh."""
+        turns = []
+        for m in self.measures:
+            if n >= self.runs_of(m):
+                continue
+            if not turns or m.fresh or turns[-1][0].fresh or len(turns[-1]) == TURN:
+                turns.append([])
+            turns[-1].append(m)
+        return turns
 
     def session(self, n, config, measures, fresh):
         """Measurements on one mount."""
