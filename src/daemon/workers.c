@@ -55,8 +55,15 @@ enum worker_state { WORKER_PARKED, WORKER_ACTIVE, WORKER_AWAY };
 
 /* Gaps between a reply and the next request, in ns: below this, looking is better than sleeping. */
 #define SPIN_GAP_MAX  (200 * NSEC_PER_US)
-#define SPIN_GAP_KEPT (1000 * NSEC_PER_US) /* longer ones count as this: they end in one step */
-#define SPIN_HELP     (20 * NSEC_PER_US)   /* how long one of several active ones looks */
+#define SPIN_GAP_KEPT (2 * SPIN_GAP_MAX) /* longer ones count as this: they are pauses */
+#define SPIN_HELP     (20 * NSEC_PER_US) /* how long one of several active ones looks */
+
+/*
+ * The gap before a sleeper has that thread's wake-up in it, so that who sleeps would go on sleeping: now and
+ * then it looks all the same. Sleeps until it does; twice as many after each look for nothing.
+ */
+#define TRY_MIN 8u
+#define TRY_MAX 1024u
 
 struct worker {
 	struct workers *all;
@@ -72,6 +79,8 @@ struct worker {
 	unsigned int run;    /* requests in a row that were there at once */
 	unsigned int served; /* requests since it became active */
 	uint64_t gap;	     /* mean of the gaps, in ns */
+	unsigned int sleeps; /* without a look before them, in a row */
+	unsigned int try_at; /* so many of these are one too many */
 };
 
 struct workers {
@@ -207,17 +216,35 @@ static int worker_look(struct worker *w)
 }
 
 /* How long to look for a request before sleeping, in ns. */
-static uint64_t worker_spin_ns(const struct worker *w)
+static uint64_t worker_spin_ns(struct worker *w)
 {
-	if (w->gap > SPIN_GAP_MAX)
+	if (w->gap <= SPIN_GAP_MAX)
+		return MIN(2 * w->gap + SPIN_HELP, SPIN_GAP_MAX);
+	if (++w->sleeps < w->try_at)
 		return 0;
-	return MIN(2 * w->gap + SPIN_HELP, SPIN_GAP_MAX);
+	w->sleeps = 0;
+	return SPIN_GAP_MAX;
+}
+
+/* A request has come after this time. */
+static void worker_note_gap(struct worker *w, uint64_t gap, bool seen)
+{
+	if (w->gap <= SPIN_GAP_MAX || w->sleeps) {
+		gap = MIN(gap, SPIN_GAP_KEPT);
+		w->gap += gap / 8 - w->gap / 8;
+	} else if (seen) {
+		w->gap = gap;
+		w->try_at = TRY_MIN;
+	} else {
+		w->try_at = MIN(2 * w->try_at, TRY_MAX);
+	}
 }
 
 /* Look and then wait for a request; as chan_read(). */
 static int worker_wait(struct worker *w)
 {
-	uint64_t begin = time_now_ns(), spin = worker_spin_ns(w), now = begin, gap;
+	uint64_t begin = time_now_ns(), spin = worker_spin_ns(w), now = begin;
+	bool seen = true;
 	int n = 0;
 
 	while (now - begin < spin && !atomic_load_explicit(&w->all->stop, memory_order_relaxed)) {
@@ -235,9 +262,9 @@ static int worker_wait(struct worker *w)
 		w->rw.fd = w->fd_wait;
 		n = chan_read(w->fd_wait, w->rw.slot->req, w->rw.slot->req_cap);
 		now = time_now_ns();
+		seen = false;
 	}
-	gap = MIN(now - begin, SPIN_GAP_KEPT);
-	w->gap += gap / 8 - w->gap / 8;
+	worker_note_gap(w, now - begin, seen);
 	return n;
 }
 
@@ -305,6 +332,7 @@ static int worker_start(struct workers *all, struct relay *relay, int fd, size_t
 
 	w->all = all;
 	w->state = WORKER_AWAY;
+	w->try_at = TRY_MIN;
 	w->rw.relay = relay;
 	w->rw.reply = relay_reply_fd;
 	w->rw.queue = (int)all->n;
