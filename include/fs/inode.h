@@ -21,8 +21,12 @@
  * Locks, in the order in which they may be taken:
  *   1. inode.io     held shared by copies through the window, exclusively by whatever may shorten
  *                   the file
- *   2. inode_table shard locks   guard the table and refs, opens, forgotten
- *   3. inode.lock   guards size, size_known, epoch, hints
+ *   2. inode_table shard locks   guard the table, opens and forgotten, and make references
+ *   3. inode.lock   guards changes of size, end_until, epoch and privs
+ *
+ * Each request passes here, so the usual ways take few locks: an access to data reads size and privs
+ * without (it may see them as of before a change, as if it had come earlier), a reference is given back
+ * without, and so is said that a file was touched.
  */
 
 /*
@@ -36,27 +40,34 @@ enum privs {
 	PRIVS_NONE,
 };
 
+#define INODE_SIZE_UNKNOWN UINT64_MAX
+
+/* In refs: nobody needs the entry but who holds a reference; who gives the last one back frees it. */
+#define INODE_GOING (1u << 31)
+
 struct inode {
 	uint64_t nodeid;
 	pthread_rwlock_t io;
 	struct dax_inode *dax; /* NULL when the window is not used */
 	_Atomic bool use_dax;  /* whether reads and writes may use it; set at open */
 
+	/* Written under the lock, read without: */
 	pthread_mutex_t lock;
-	uint64_t size;	    /* bytes; meaningless unless size_known */
-	/* Until then a READ at size may be told that this is the end, in ns; 0 mostly: seen without lock. */
+	_Atomic uint64_t size; /* bytes, or INODE_SIZE_UNKNOWN */
+	/* Until then a READ at size may be told that this is the end, in ns; 0 mostly. */
 	_Atomic uint64_t end_until;
-	uint64_t epoch;	    /* of the last change of size that we made ourselves */
-	uint64_t atime_ns;  /* time_now_ns() of the last read that the host saw */
-	enum privs privs;
-	bool size_known;
-	/* Written under the lock or not, and seen without: */
-	_Atomic bool size_wanted; /* ask for the size before the next access */
-	_Atomic bool atime_due;	  /* a time of the file moved since the host last saw a read */
-	bool touched;	  /* written through the window since the host's mtime was last set */
+	_Atomic(enum privs) privs;
+	uint64_t epoch; /* of the last change of size that we made ourselves; under the lock alone */
 
+	/* Of no lock: */
+	_Atomic uint64_t atime_ns; /* time_now_ns() of the last read that the host saw */
+	_Atomic bool size_wanted;  /* ask for the size before the next access */
+	_Atomic bool atime_due;	   /* a time of the file moved since the host last saw a read */
+	_Atomic bool touched;	   /* see inode_touched() */
+
+	/* Made under the shard's lock, given back without: */
+	_Atomic unsigned int refs;
 	/* Of the shard's lock: */
-	unsigned int refs;
 	unsigned int opens;
 	bool forgotten;
 	struct inode *next;
@@ -91,6 +102,15 @@ struct inode *inode_get(struct inode_table *t, uint64_t nodeid);
  */
 void inode_io_lock(struct inode *i, bool exclusive);
 void inode_put(struct inode_table *t, struct inode *i);
+
+/* inode_touched() - @i was written through the window: the host's mtime is to follow. Any thread. */
+void inode_touched(struct inode_table *t, struct inode *i);
+
+/* inode_settled() - true when the host's mtime is to follow: the caller has it set. Any thread. */
+bool inode_settled(struct inode_table *t, struct inode *i);
+
+/* inode_any_touched() - false: inode_settled() is false for all, what was answered before included. */
+bool inode_any_touched(struct inode_table *t);
 
 /* inode_epoch() - to be taken before the host is asked for a size. */
 uint64_t inode_epoch(void);

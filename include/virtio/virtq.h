@@ -72,7 +72,7 @@ struct virtq {
 	unsigned int num_free;
 	uint16_t avail_idx;
 	_Atomic uint16_t last_used;
-	unsigned int sleepers;
+	unsigned int sleepers; /* also those that wait for space */
 	int broken; /* 0, or the negative errno that every request gets */
 
 	/* How long a spin for a completion is worth while, in ns; a hint, so relaxed accesses. */

@@ -402,6 +402,17 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 	return verdict;
 }
 
+/* Can a region that has now been asked for @count times be admitted? As admit_locked(), without its search. */
+static bool may_admit_locked(struct dax *d, uint32_t count)
+{
+	if (count < ADMIT_MIN || d->njobs || !can_pay_locked(d, false))
+		return false;
+	if (!d->floor_for)
+		return true;
+	d->floor_for--;
+	return count > d->floor;
+}
+
 bool dax_policy_count(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
 {
 	struct dax *d = di->dax;
@@ -411,11 +422,10 @@ bool dax_policy_count(struct dax_inode *di, struct foff off, size_t len, uint64_
 		return false;
 	(void)sequential(di, off, len);
 	scoped_lock(&d->lock);
-	if (!d->floor_for)
+	if (!pressed_locked(d) || d->leaving || dax_refusing_locked(d))
 		return false;
-	d->floor_for--;
 	g = ghost_locked(d, ghost_key(di->nodeid, off.v >> d->region_shift));
-	if (g->count >= d->floor || dax_refusing_locked(d))
+	if (may_admit_locked(d, g->count + 1))
 		return false;
 	g->count++;
 	age_locked(d);

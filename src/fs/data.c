@@ -28,15 +28,13 @@ struct known {
 
 static struct known inode_known(struct inode *i)
 {
-	struct known k;
+	uint64_t size = i->size;
+	bool known = size != INODE_SIZE_UNKNOWN;
 
-	(void)pthread_mutex_lock(&i->lock);
-	k = (struct known){ .size = i->size_known,
-			    .limit = i->size_known ? align_down(i->size, PAGE_4K) : 0,
-			    .privs = i->privs,
-			    .atime_due = i->atime_due && time_now_ns() - i->atime_ns >= ATIME_NS };
-	(void)pthread_mutex_unlock(&i->lock);
-	return k;
+	return (struct known){ .size = known,
+			       .limit = known ? align_down(size, PAGE_4K) : 0,
+			       .privs = i->privs,
+			       .atime_due = i->atime_due && time_now_ns() - i->atime_ns >= ATIME_NS };
 }
 
 /* Ask the host for the size, if somebody found that it is wanted. */
@@ -183,10 +181,9 @@ static bool read_from_window(struct relay_req *q, struct trip *t)
 
 static void atime_settled(struct inode *i)
 {
-	/* relaxed: a write that comes now is one behind this read */
-	if (!atomic_load_explicit(&i->atime_due, memory_order_relaxed))
+	/* A write that comes now is one behind this read. */
+	if (!i->atime_due)
 		return;
-	scoped_lock(&i->lock);
 	i->atime_due = false;
 	i->atime_ns = time_now_ns();
 }
@@ -248,10 +245,8 @@ static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in,
 		return false;
 	trip_ended(q, t, COST_WINDOW);
 
-	(void)pthread_mutex_lock(&i->lock);
-	i->touched = true;
+	inode_touched(q->r->inodes, i);
 	i->atime_due = true;
-	(void)pthread_mutex_unlock(&i->lock);
 	*(struct fuse_write_out *)relay_payload(q) = (struct fuse_write_out){ .size = in->size };
 	relay_answer(q, 0, sizeof(struct fuse_write_out));
 	return true;
@@ -275,10 +270,10 @@ static void written_by_host(struct relay_req *q, struct inode *i, const struct f
 	inode_size_grown(i, end);
 	(void)pthread_mutex_lock(&i->lock);
 	i->privs = MAX(i->privs, privs_after(in));
-	i->atime_due = true;
-	if (!i->size_known)
-		i->size_wanted = true;
 	(void)pthread_mutex_unlock(&i->lock);
+	i->atime_due = true;
+	if (i->size == INODE_SIZE_UNKNOWN)
+		i->size_wanted = true;
 }
 
 void relay_write(struct relay_req *q)

@@ -26,6 +26,7 @@ struct inode_shard {
 struct inode_table {
 	struct dax *dax;
 	_Atomic unsigned int freed; /* since the start; it may wrap */
+	_Atomic unsigned int touched; /* entries, or for a moment more */
 	struct inode_shard shard[SHARDS];
 };
 
@@ -155,6 +156,7 @@ static struct inode *inode_create(struct inode_table *t, uint64_t nodeid)
 		}
 	}
 	i->nodeid = nodeid;
+	atomic_init(&i->size, INODE_SIZE_UNKNOWN);
 	/* A truncation must not wait for ever behind a stream of readers. */
 	(void)pthread_rwlockattr_init(&attr);
 	(void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -180,7 +182,7 @@ void inode_io_lock(struct inode *i, bool exclusive)
 struct inode *inode_opened(struct inode_table *t, uint64_t nodeid)
 {
 	struct inode_shard *s = shard_of(t, nodeid);
-	struct inode **p;
+	struct inode **p, *i;
 
 	scoped_lock(&s->lock);
 	p = slot_locked(s, nodeid);
@@ -190,15 +192,13 @@ struct inode *inode_opened(struct inode_table *t, uint64_t nodeid)
 			return NULL;
 		s->count++;
 	}
-	(*p)->opens++;
-	(*p)->refs++;
-	(*p)->forgotten = false;
-	{
-		struct inode *i = *p;
-
-		shard_grow_locked(s);
-		return i;
-	}
+	i = *p;
+	i->opens++;
+	i->forgotten = false;
+	atomic_fetch_and(&i->refs, ~INODE_GOING);
+	atomic_fetch_add(&i->refs, 1);
+	shard_grow_locked(s);
+	return i;
 }
 
 struct inode *inode_get(struct inode_table *t, uint64_t nodeid)
@@ -209,8 +209,14 @@ struct inode *inode_get(struct inode_table *t, uint64_t nodeid)
 	scoped_lock(&s->lock);
 	i = *slot_locked(s, nodeid);
 	if (i)
-		i->refs++;
+		atomic_fetch_add(&i->refs, 1);
 	return i;
+}
+
+/* Does nobody need the entry? If so but for references, then the last of them is told. */
+static bool unneeded_locked(struct inode *i)
+{
+	return i->forgotten && !i->opens && !(atomic_fetch_or(&i->refs, INODE_GOING) & ~INODE_GOING);
 }
 
 /* Do something to the entry of @nodeid, if there is one; it goes when nobody needs it any more. */
@@ -223,9 +229,9 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 	(void)pthread_mutex_lock(&s->lock);
 	p = slot_locked(s, nodeid);
 	i = *p;
-	if (i)
+	if (i && change_locked)
 		change_locked(i);
-	if (i && i->forgotten && !i->refs && !i->opens) {
+	if (i && unneeded_locked(i)) {
 		*p = i->next;
 		s->count--;
 	} else {
@@ -234,6 +240,7 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 	(void)pthread_mutex_unlock(&s->lock);
 	if (!i)
 		return;
+	(void)inode_settled(t, i);
 	/* Without the lock: what is mapped is waited for. */
 	inode_free(i);
 	/* relaxed: only a number. Some ms for each thousands of FORGETs. */
@@ -242,15 +249,39 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 		(void)malloc_trim(0);
 }
 
-static void put_locked(struct inode *i)
-{
-	i->refs--;
-}
-
 void inode_put(struct inode_table *t, struct inode *i)
 {
-	if (i)
-		inode_change(t, i->nodeid, put_locked);
+	uint64_t nodeid;
+
+	if (!i)
+		return;
+	nodeid = i->nodeid;
+	/* From here on it may be gone: another can have got a reference and be quicker to give it back. */
+	if (atomic_fetch_sub(&i->refs, 1) == (INODE_GOING | 1))
+		inode_change(t, nodeid, NULL);
+}
+
+void inode_touched(struct inode_table *t, struct inode *i)
+{
+	if (atomic_load(&i->touched))
+		return;
+	/* Counted before it is seen, or settling it could take away what another counted. */
+	atomic_fetch_add(&t->touched, 1);
+	if (atomic_exchange(&i->touched, true))
+		atomic_fetch_sub(&t->touched, 1);
+}
+
+bool inode_settled(struct inode_table *t, struct inode *i)
+{
+	if (!atomic_load(&i->touched) || !atomic_exchange(&i->touched, false))
+		return false;
+	atomic_fetch_sub(&t->touched, 1);
+	return true;
+}
+
+bool inode_any_touched(struct inode_table *t)
+{
+	return atomic_load(&t->touched);
 }
 
 static void released_locked(struct inode *i)
@@ -294,9 +325,8 @@ void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns)
 		(void)pthread_mutex_unlock(&i->lock);
 		return;
 	}
-	shrunk = i->size_known && end < i->size;
+	shrunk = i->size != INODE_SIZE_UNKNOWN && end < i->size;
 	i->size = end;
-	i->size_known = true;
 	i->size_wanted = false;
 	i->end_until = ns ? time_now_ns() + ns : 0;
 	(void)pthread_mutex_unlock(&i->lock);
@@ -309,6 +339,9 @@ void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns)
 
 void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
 {
+	/* Nothing new, overtaken or not. */
+	if (i->size == size && !i->size_wanted && !i->end_until)
+		return;
 	inode_learn_end(i, size, asked, 0);
 }
 
@@ -316,7 +349,6 @@ void inode_size_changed(struct inode *i, uint64_t size)
 {
 	scoped_lock(&i->lock);
 	i->size = size;
-	i->size_known = true;
 	i->size_wanted = false;
 	overtake_locked(i);
 }
@@ -326,14 +358,14 @@ void inode_size_grown(struct inode *i, uint64_t end)
 	scoped_lock(&i->lock);
 	/* Also of a size that we do not know: what the host has told before may be too small now. */
 	overtake_locked(i);
-	if (i->size_known && end > i->size)
+	if (i->size != INODE_SIZE_UNKNOWN && end > i->size)
 		i->size = end;
 }
 
 void inode_size_unknown(struct inode *i)
 {
 	scoped_lock(&i->lock);
-	i->size_known = false;
+	i->size = INODE_SIZE_UNKNOWN;
 	i->size_wanted = true;
 	overtake_locked(i);
 }

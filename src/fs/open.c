@@ -35,7 +35,7 @@ static void opened(struct relay *r, struct inode *i, const struct fuse_attr *att
 	struct fuse_attr fresh;
 
 	(void)pthread_mutex_lock(&i->lock);
-	i->size_known = false;
+	i->size = INODE_SIZE_UNKNOWN;
 	i->privs = PRIVS_ANY;
 	(void)pthread_mutex_unlock(&i->lock);
 	if (!r->dax_inode) {

@@ -27,16 +27,12 @@ void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *a
 
 void relay_settle_times(struct relay *r, uint64_t nodeid)
 {
-	struct inode *i = r->dax ? inode_get(r->inodes, nodeid) : NULL;
-	bool touched;
+	struct inode *i;
 
-	if (!i)
+	if (!r->dax || !inode_any_touched(r->inodes))
 		return;
-	(void)pthread_mutex_lock(&i->lock);
-	touched = i->touched;
-	i->touched = false;
-	(void)pthread_mutex_unlock(&i->lock);
-	if (touched)
+	i = inode_get(r->inodes, nodeid);
+	if (i && inode_settled(r->inodes, i))
 		(void)client_touch(r->client, nodeid);
 	inode_put(r->inodes, i);
 }
@@ -165,14 +161,14 @@ void relay_setattr(struct relay_req *q)
 		(void)relay_forward(q, NULL);
 		return;
 	}
-	(void)pthread_mutex_lock(&i->lock);
 	if (in->valid & (FATTR_MTIME | FATTR_SIZE))
-		i->touched = false;
-	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
+		(void)inode_settled(q->r->inodes, i);
+	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID)) {
+		scoped_lock(&i->lock);
 		i->privs = PRIVS_ANY;
+	}
 	/* Whatever it sets, ctime moves. */
 	i->atime_due = true;
-	(void)pthread_mutex_unlock(&i->lock);
 	if (in->valid & FATTR_SIZE) {
 		inode_io_lock(i, true);
 		r = exchange_exclusive(q, i, in->size, &rep);

@@ -204,7 +204,7 @@ static unsigned int virtq_drain_locked(struct virtq *q)
 	}
 	/* relaxed: the unlocked reader in virtq_spin() only takes it as a hint */
 	atomic_store_explicit(&q->last_used, last, memory_order_relaxed);
-	if (n)
+	if (n && q->sleepers)
 		(void)pthread_cond_broadcast(&q->space);
 	return n;
 }
