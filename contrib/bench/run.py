@@ -67,7 +67,7 @@ class Run:
             for turn, measures in enumerate(self.turns(n)):
                 first = (n + turn) % len(self.target.configs)
                 for c in self.target.configs[first:] + self.target.configs[:first]:
-                    self.session(n, c, measures, measures[0].fresh)
+                    self.session(n, c, measures)
         self.complete = True
 
     def turns(self, n):
@@ -81,9 +81,9 @@ class Run:
             turns[-1].append(m)
         return turns
 
-    def session(self, n, config, measures, fresh):
-        """Measurements on one mount."""
-        mounted = False
+    def session(self, n, config, measures):
+        """Measurements on one mount, as turns() gives them."""
+        mounted, fresh = False, measures[0].fresh
         for m in measures:
             rows = [r for r in m.rows if r in self.cells]
             cells = {r.name: self.cells[r][config.name] for r in rows}

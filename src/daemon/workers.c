@@ -226,7 +226,7 @@ static uint64_t worker_spin_ns(struct worker *w)
 	return SPIN_GAP_MAX;
 }
 
-/* A request has come after this time. */
+/* A request has come after this time; with long gaps and no sleep counted, after a look all the same. */
 static void worker_note_gap(struct worker *w, uint64_t gap, bool seen)
 {
 	if (w->gap <= SPIN_GAP_MAX || w->sleeps) {

@@ -26,8 +26,8 @@
  * passes.
  *
  * Most misses are far from being admitted, so they must be cheap. A look that takes no lock declines
- * them (dax_declines()), and when a region that counted as much was too cold a moment ago, all that
- * is left to do is to count (dax_policy_count()).
+ * them (dax_declines()), and all that is left to do is to count (dax_policy_count()) when the region
+ * counts too little, cannot be paid, or one that counted as much was too cold a moment ago.
  *
  * Files of no more than a region pay in the same way even while there is room: each takes a mapping
  * for itself and gives few hits for it. Only the first few may be owed.
@@ -214,6 +214,12 @@ static bool can_pay_locked(struct dax *d, bool full)
 	return tokens_locked(d) >= (int64_t)d->swap_cost_ns;
 }
 
+/* May what was asked for @count times be mapped now, as far as the janitor and the tokens go? */
+static bool ready_locked(struct dax *d, uint32_t count, bool full)
+{
+	return count >= ADMIT_MIN && !d->njobs && can_pay_locked(d, full);
+}
+
 /* Shall the region be mapped, if it must be in place of another? */
 static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, struct foff off,
 			 size_t len, bool seq)
@@ -229,8 +235,7 @@ static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, 
 		age_locked(d);
 		count = ++ghost_locked(d, key)->count;
 	}
-	if (count < ADMIT_MIN || d->njobs || dax_extent_pending_locked(di, e) ||
-	    !can_pay_locked(d, full))
+	if (!ready_locked(d, count, full) || dax_extent_pending_locked(di, e))
 		return false;
 	if (full && (!dax_clock_coldest_locked(d, &heat) || count <= MARGIN * (uint64_t)heat)) {
 		d->floor = MARGIN * (uint64_t)heat;
@@ -402,10 +407,10 @@ enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct 
 	return verdict;
 }
 
-/* Can a region that has now been asked for @count times be admitted? As admit_locked(), without its search. */
+/* Is admit_locked() worth its search for a region that has now been asked for @count times? */
 static bool may_admit_locked(struct dax *d, uint32_t count)
 {
-	if (count < ADMIT_MIN || d->njobs || !can_pay_locked(d, false))
+	if (!ready_locked(d, count, false))
 		return false;
 	if (!d->floor_for)
 		return true;

@@ -116,22 +116,21 @@ void relay_flush(struct relay_req *q)
 }
 
 /* A change of attributes or extended attributes may bring privileges that a write must drop. */
-static void privs_may_come(struct relay_req *q)
+static void privs_may_come(struct inode *i)
 {
-	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
-
-	if (!i)
-		return;
-	(void)pthread_mutex_lock(&i->lock);
+	scoped_lock(&i->lock);
 	i->privs = PRIVS_ANY;
-	(void)pthread_mutex_unlock(&i->lock);
-	inode_put(q->r->inodes, i);
 }
 
 void relay_setxattr(struct relay_req *q)
 {
+	struct inode *i;
+
 	(void)relay_forward(q, NULL);
-	privs_may_come(q);
+	i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
+	if (i)
+		privs_may_come(i);
+	inode_put(q->r->inodes, i);
 }
 
 /* Forward what may take data of @i at and behind @from away; the file is held still meanwhile. */
@@ -163,10 +162,8 @@ void relay_setattr(struct relay_req *q)
 	}
 	if (in->valid & (FATTR_MTIME | FATTR_SIZE))
 		(void)inode_settled(q->r->inodes, i);
-	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID)) {
-		scoped_lock(&i->lock);
-		i->privs = PRIVS_ANY;
-	}
+	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
+		privs_may_come(i);
 	/* Whatever it sets, ctime moves. */
 	i->atime_due = true;
 	if (in->valid & FATTR_SIZE) {

@@ -15,6 +15,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 VM = os.path.join(TESTS, "vm", "vm")
 MNT = "/mnt/host"
+# Of the yardstick in the virtual machine: data.0 and so on, one for each job, in its memory.
+YARDSTICK_FILES, YARDSTICK_MIB = 4, 16
 
 
 def sh(command):
@@ -252,6 +254,11 @@ class Lab(Host):
             "vfsdaxfuse": f"vfsdaxfuse -o stats=/run/stats bench {MNT}",
             "vfsdaxfuse-never": f"vfsdaxfuse -o dax=never,stats=/run/stats bench {MNT}",
             "virtiofsd": f"mount -t virtiofs fs1 {MNT}",
+            # What FUSE itself takes: a server that answers from its own memory.
+            "yardstick": f"setsid /opt/vfsdaxfuse/build/tests/bench/yardstick --files={YARDSTICK_FILES} "
+                         f"--size={YARDSTICK_MIB} --threads=2 --spin {MNT} </dev/null >/dev/null 2>&1 & "
+                         f"for i in $(seq 200); do ! mountpoint -q {MNT} || exit 0; sleep 0.05; done; "
+                         "exit 1",
         }[how])
 
     def umount(self):
