@@ -34,8 +34,8 @@ def say(text):
 def build():
     """Where the native build is, which is up to date then."""
     say("building")
-    return sh('need_root; ensure_packages "${build_packages[@]}"; mkdir -p "$lab_cache"; '
-              'build_in "$native_build" >&2; echo "$native_build"')
+    return sh('{ need_root; ensure_packages "${build_packages[@]}"; mkdir -p "$lab_cache"; '
+              'build_in "$native_build"; } >&2; echo "$native_build"')
 
 
 def cpu():
