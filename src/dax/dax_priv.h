@@ -154,7 +154,7 @@ struct dax {
 	_Atomic bool pressed; /* was the window under pressure at the last miss? A hint, so relaxed. */
 	uint32_t age;
 	uint32_t misses_in_age;
-	/* For so many misses more, until room comes: no region is admitted that counts no more than floor. */
+	/* For so many misses more, until room comes: no region is admitted that is no hotter than this heat. */
 	unsigned int floor_for;
 	uint64_t floor;
 	int64_t tokens_ns;
@@ -172,8 +172,12 @@ void dax_budget_learn_locked(struct dax *d);
 bool dax_budget_full_locked(struct dax *d);
 void dax_clock_add_locked(struct dax *d, struct extent *e);
 bool dax_clock_del_locked(struct dax *d, struct extent *e);
-/* The extent with the fewest hits for its size among the next ones; stays in the clock. */
-struct extent *dax_clock_coldest_locked(struct dax *d, uint32_t *ret_heat);
+/*
+ * The extent with the least heat among the next ones; stays in the clock. Heat: the hits for each region
+ * (of the size that is admitted under pressure), in 1/HEAT_ONE, as a large extent may have less than one.
+ */
+#define HEAT_ONE 16u
+struct extent *dax_clock_coldest_locked(struct dax *d, uint64_t *ret_heat);
 
 /* extent.c: the life of an extent. */
 

@@ -117,7 +117,7 @@ static void flush_locked(struct dax *d)
 /* Give up the coldest extent; false when there is none. Called and returns with the lock held. */
 static bool evict_one_locked(struct dax *d)
 {
-	uint32_t heat;
+	uint64_t heat;
 	struct extent *e = dax_clock_coldest_locked(d, &heat);
 
 	if (!e)

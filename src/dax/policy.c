@@ -16,7 +16,8 @@
  * A miss goes over the virtqueue and is counted in a ghost: a small table of regions that were
  * asked for and are not mapped. A region is admitted by the janitor, in place of the coldest of
  * some extents when there is no room, if
- *   1. its ghost counts MARGIN times the hits which that extent had for a region's worth of it, and
+ *   1. its ghost counts MARGIN times the hits which that extent had for a region's worth of it, and so many
+ *      more that chance is no explanation: where all are asked for alike, a swap would gain nothing, and
  *   2. there are tokens: a virtqueue request earns a part of its time, a swap pays what swaps cost.
  *
  * The second rule bounds the loss: all swaps together take at most that part of the time which the
@@ -46,6 +47,8 @@
 
 #define ADMIT_MIN	  3u /* accesses to a region before it is looked at */
 #define MARGIN		  3u /* times as many as the other has hits */
+#define SIGMAS		  3u /* standard deviations of a count, its square root, more than that */
+#define COUNT_MAX	  (1u << 20) /* more is as good as this */
 #define ROOM		  2u /* doublings of the region where there is room for it */
 
 #define TOKEN_PART	  32 /* a virtqueue request earns this part of its time */
@@ -220,13 +223,25 @@ static bool ready_locked(struct dax *d, uint32_t count, bool full)
 	return count >= ADMIT_MIN && !d->njobs && can_pay_locked(d, full);
 }
 
+/* Is what was asked for @count times hotter than an extent of this @heat, and not by chance? */
+static bool hotter(uint32_t count, uint64_t heat)
+{
+	uint64_t asked = (uint64_t)MIN(count, COUNT_MAX) * HEAT_ONE, ahead;
+
+	if (asked <= MARGIN * heat)
+		return false;
+	ahead = asked - MARGIN * heat;
+	return ahead * ahead > SIGMAS * SIGMAS * HEAT_ONE * asked;
+}
+
 /* Shall the region be mapped, if it must be in place of another? */
 static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, struct foff off,
 			 size_t len, bool seq)
 {
 	uint64_t region = off.v >> d->region_shift, key = ghost_key(di->nodeid, region);
 	bool full = full_locked(d, e->shift);
-	uint32_t heat, count = ADMIT_MIN; /* without pressure the inode's own count is enough */
+	uint32_t count = ADMIT_MIN; /* without pressure the inode's own count is enough */
+	uint64_t heat;
 
 	/* A reader that passes through counts once. */
 	if (seq && (off.v - len) >> d->region_shift == region)
@@ -237,8 +252,8 @@ static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, 
 	}
 	if (!ready_locked(d, count, full) || dax_extent_pending_locked(di, e))
 		return false;
-	if (full && (!dax_clock_coldest_locked(d, &heat) || count <= MARGIN * (uint64_t)heat)) {
-		d->floor = MARGIN * (uint64_t)heat;
+	if (full && (!dax_clock_coldest_locked(d, &heat) || !hotter(count, heat))) {
+		d->floor = heat;
 		d->floor_for = FLOOR_MISSES;
 		return false;
 	}
@@ -415,7 +430,7 @@ static bool may_admit_locked(struct dax *d, uint32_t count)
 	if (!d->floor_for)
 		return true;
 	d->floor_for--;
-	return count > d->floor;
+	return hotter(count, d->floor);
 }
 
 bool dax_policy_count(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)

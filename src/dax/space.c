@@ -95,22 +95,21 @@ bool dax_clock_del_locked(struct dax *d, struct extent *e)
 	return true;
 }
 
-/* Hits for each region of the size that is admitted under pressure. */
-static uint32_t heat_of(const struct dax *d, const struct extent *e)
+static uint64_t heat_of(const struct dax *d, const struct extent *e)
 {
-	uint32_t hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
+	uint64_t hits = atomic_load_explicit(&e->hits, memory_order_relaxed) * (uint64_t)HEAT_ONE;
 
 	return e->shift > d->region_shift ? hits >> (e->shift - d->region_shift) : hits;
 }
 
-struct extent *dax_clock_coldest_locked(struct dax *d, uint32_t *ret_heat)
+struct extent *dax_clock_coldest_locked(struct dax *d, uint64_t *ret_heat)
 {
 	struct extent *best = NULL;
-	uint32_t best_heat = UINT32_MAX;
+	uint64_t best_heat = UINT64_MAX;
 
 	for (unsigned int i = 0; i < MIN(COLDEST_OF, d->clocked); i++) {
 		struct extent *e = d->hand;
-		uint32_t heat = heat_of(d, e);
+		uint64_t heat = heat_of(d, e);
 
 		if (heat < best_heat) {
 			best = e;

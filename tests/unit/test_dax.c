@@ -502,7 +502,9 @@ static void more_files_than_window(void **state)
 		di[i] = dax_inode_create(d, i + 1);
 	}
 	for (unsigned int n = 0; n < 3000; n++) {
-		unsigned int i = (unsigned int)rng_below(&rng, REMOTE_FILES);
+		/* One file is hot, for a while. */
+		unsigned int i = rng_below(&rng, 4) ? n / 500 % REMOTE_FILES :
+						       (unsigned int)rng_below(&rng, REMOTE_FILES);
 		uint64_t off = rng_below(&rng, 4 * MIB - 8192);
 
 		if (dax_read(di[i], FOFF(off), BUF, 8192, 4 * MIB) == 0) {
