@@ -98,11 +98,17 @@ int dax_write(struct dax_inode *di, struct foff off, const void *buf, size_t len
 /*
  * dax_declines() - is @off not mapped, and would not be at once, because the window is full? Then
  * dax_read() or dax_write() would only say so, after some work. The caller may send its request to the
- * host, and do that work by dax_count_miss() while the host does its own. Without locks; a hint.
+ * host, and tell of it by dax_note_miss() while the host does its work. Without locks; a hint.
  */
 bool dax_declines(struct dax_inode *di, struct foff off);
 
-/* dax_count_miss() - tell of an access that dax_declines(); parameters as those of dax_read(). */
+/*
+ * dax_note_miss() - tell of an access that dax_declines(); parameters as those of dax_read(). False: there is
+ * more to it, and dax_count_miss() must follow. The caller need not keep others from shortening the file.
+ */
+bool dax_note_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write);
+
+/* dax_count_miss() - the rest of it; it may map something, so what is said of dax_read() holds. */
 void dax_count_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write);
 
 /*

@@ -68,6 +68,8 @@ struct relay_worker {
 	/* The request that it serves, or 0, and the last of its requests whose asker got a signal. */
 	_Atomic uint64_t unique;
 	_Atomic uint64_t interrupted;
+
+	unsigned int misses; /* requests that missed the window; some of them are timed */
 };
 
 /* relay_add_worker() - interrupts will find its requests. Before any of them runs. */

@@ -59,6 +59,7 @@ int dax_set_alignment(struct dax *d, uint64_t alignment)
 
 int dax_create(const struct dax_params *p, struct dax **ret)
 {
+	static _Atomic uint64_t serial;
 	struct dax *d = aligned_alloc(_Alignof(struct dax), sizeof(*d));
 	int r;
 
@@ -70,6 +71,7 @@ int dax_create(const struct dax_params *p, struct dax **ret)
 	d->remote = p->remote;
 	d->remote_ctx = p->remote_ctx;
 	d->clock_ns = p->clock_ns ? p->clock_ns : time_now_ns;
+	d->serial = atomic_fetch_add(&serial, 1) + 1;
 	d->budget = UINT_MAX;
 	d->swap_cost_ns = SWAP_COST_FIRST_NS;
 	r = set_alignment(d, p->alignment);
@@ -286,9 +288,16 @@ bool dax_declines(struct dax_inode *di, struct foff off)
 	return !mapped;
 }
 
+bool dax_note_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
+{
+	static _Thread_local struct miss_log log;
+
+	return dax_policy_note(&log, di, off, len, limit, write);
+}
+
 void dax_count_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
 {
-	if (!dax_policy_count(di, off, len, limit, write))
+	if (!dax_policy_count(di, off, limit, write))
 		(void)dax_miss(di, off, len, limit, write);
 }
 

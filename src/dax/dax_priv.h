@@ -100,15 +100,30 @@ struct dax_inode {
 	uint64_t short_from; /* no extent before this was ever shorter than its block */
 };
 
-/* One range that was asked for and is not mapped. Two that share a key are counted as one. */
+/* One range that was asked for and is not mapped. Two that share a tag are counted as one. */
 struct ghost {
-	uint64_t key; /* a hash of node and region */
-	uint32_t count;
-	uint32_t age;
+	uint32_t tag; /* a part of its key, a hash of node and region */
+	uint16_t count;
+	uint16_t age;
 };
 
 #define GHOSTS	   4096u
 #define GHOST_WAYS 4u
+
+/*
+ * Misses that a thread has yet to tell of, by their keys. Its own, so of no lock; what is left in it when
+ * the thread ends, or goes to another window, is forgotten.
+ */
+#define LOG_MISSES 7u
+
+struct miss_log {
+	uint64_t serial; /* of the window */
+	unsigned int n;
+	uint64_t key[LOG_MISSES];
+};
+
+/* Regions that were found worth dax_policy_miss() when their misses were counted, by a part of their keys. */
+#define DUE 8u
 
 struct dax {
 	char *addr;
@@ -150,8 +165,10 @@ struct dax {
 	pthread_t janitor;
 
 	/* Admission, see policy.c. */
+	uint64_t serial; /* no other window has or had it */
 	struct ghost ghost[GHOSTS] __attribute__((aligned(64)));
 	_Atomic bool pressed; /* was the window under pressure at the last miss? A hint, so relaxed. */
+	_Atomic uint64_t due[DUE]; /* keys, or 0; hints, so relaxed */
 	uint32_t age;
 	uint32_t misses_in_age;
 	/* For so many misses more, until room comes: no region is admitted that is no hotter than this heat. */
@@ -227,10 +244,16 @@ enum dax_verdict {
 enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct foff off, size_t len,
 				 uint64_t limit, bool write);
 /*
- * dax_policy_count() - tell of an access that was declined unseen. False: it is worth dax_policy_miss(),
- * and was not counted. No locks; takes dax.lock.
+ * dax_policy_note() - write down an access that was declined unseen. False: it was not, and is worth
+ * dax_policy_count(). No locks; takes dax.lock each time when @log is full.
  */
-bool dax_policy_count(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write);
+bool dax_policy_note(struct miss_log *log, struct dax_inode *di, struct foff off, size_t len, uint64_t limit,
+		     bool write);
+/*
+ * dax_policy_count() - tell of such an access. False: it is worth dax_policy_miss(), and was not counted.
+ * No locks; takes dax.lock.
+ */
+bool dax_policy_count(struct dax_inode *di, struct foff off, uint64_t limit, bool write);
 /* The extent behind a sequential one. Fills the shape of @e, a wish; false: there is none. */
 bool dax_policy_ahead(struct dax_inode *di, const struct extent *prev, struct extent *e,
 		      uint64_t limit);

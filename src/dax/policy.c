@@ -27,8 +27,9 @@
  * passes.
  *
  * Most misses are far from being admitted, so they must be cheap. A look that takes no lock declines
- * them (dax_declines()), and all that is left to do is to count (dax_policy_count()) when the region
- * counts too little, cannot be paid, or one that counted as much was too cold a moment ago.
+ * them (dax_declines()), and each thread writes them down and counts some at a time (dax_policy_note()). A region
+ * that is found there to count enough, can be paid, and is hotter than what was too hot a moment ago, is due: its
+ * next miss goes the long way.
  *
  * Files of no more than a region pay in the same way even while there is room: each takes a mapping
  * for itself and gives few hits for it. Only the first few may be owed.
@@ -152,18 +153,34 @@ static struct ghost *ghost_locked(struct dax *d, uint64_t key)
 	for (unsigned int i = 0; i < GHOST_WAYS; i++) {
 		struct ghost *c = &set[i];
 
-		c->count = d->age - c->age < 32 ? c->count >> (d->age - c->age) : 0;
-		c->age = d->age;
-		if (c->count && c->key == key)
+		uint16_t old = (uint16_t)(d->age - c->age);
+
+		c->count = old < 16 ? (uint16_t)(c->count >> old) : 0;
+		c->age = (uint16_t)d->age;
+		if (c->count && c->tag == (uint32_t)key)
 			g = c;
 		if (c->count < low->count)
 			low = c;
 	}
 	if (!g) {
 		g = low;
-		*g = (struct ghost){ .key = key, .age = d->age };
+		*g = (struct ghost){ .tag = (uint32_t)key, .age = (uint16_t)d->age };
 	}
 	return g;
+}
+
+/* One miss more; returns how many there are. */
+static uint32_t ghost_add_locked(struct dax *d, uint64_t key)
+{
+	struct ghost *g = ghost_locked(d, key);
+
+	g->count = (uint16_t)MIN(g->count + 1, UINT16_MAX);
+	return g->count;
+}
+
+static _Atomic uint64_t *due_of(struct dax *d, uint64_t key)
+{
+	return &d->due[key / 16 % DUE];
 }
 
 static void ghost_forget_locked(struct dax *d, uint64_t key)
@@ -171,7 +188,7 @@ static void ghost_forget_locked(struct dax *d, uint64_t key)
 	struct ghost *set = ghost_set_locked(d, key);
 
 	for (unsigned int i = 0; i < GHOST_WAYS; i++)
-		if (set[i].key == key)
+		if (set[i].tag == (uint32_t)key)
 			set[i].count = 0;
 }
 
@@ -248,7 +265,7 @@ static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, 
 		return false;
 	if (full || pressed_locked(d)) {
 		age_locked(d);
-		count = ++ghost_locked(d, key)->count;
+		count = ghost_add_locked(d, key);
 	}
 	if (!ready_locked(d, count, full) || dax_extent_pending_locked(di, e))
 		return false;
@@ -433,21 +450,69 @@ static bool may_admit_locked(struct dax *d, uint32_t count)
 	return hotter(count, d->floor);
 }
 
-bool dax_policy_count(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
+/* Is a miss to be counted in a ghost, or is there more to decide? */
+static bool countable(struct dax_inode *di, uint64_t limit, bool write)
+{
+	return limit >= SMALL_FILE && !(write && atomic_load(&di->no_write));
+}
+
+static bool counting_locked(struct dax *d)
+{
+	return pressed_locked(d) && !d->leaving && !dax_refusing_locked(d);
+}
+
+/* Count what was written down, and note which regions are worth more. False: all are, for now. */
+static bool log_count(struct dax *d, struct miss_log *log)
+{
+	unsigned int n = log->n;
+
+	log->n = 0;
+	scoped_lock(&d->lock);
+	if (!counting_locked(d))
+		return false;
+	for (unsigned int i = 0; i < n; i++) {
+		if (may_admit_locked(d, ghost_add_locked(d, log->key[i]) + 1))
+			atomic_store_explicit(due_of(d, log->key[i]), log->key[i], memory_order_relaxed);
+		age_locked(d);
+	}
+	return true;
+}
+
+bool dax_policy_note(struct miss_log *log, struct dax_inode *di, struct foff off, size_t len, uint64_t limit,
+		     bool write)
 {
 	struct dax *d = di->dax;
-	struct ghost *g;
+	uint64_t key = ghost_key(di->nodeid, off.v >> d->region_shift);
 
-	if (limit < SMALL_FILE || (write && atomic_load(&di->no_write)))
-		return false;
 	(void)sequential(di, off, len);
+	if (!countable(di, limit, write) ||
+	    atomic_load_explicit(due_of(d, key), memory_order_relaxed) == key)
+		return false;
+	if (log->serial != d->serial) {
+		log->serial = d->serial;
+		log->n = 0;
+	}
+	if (log->n == LOG_MISSES && !log_count(d, log))
+		return false;
+	log->key[log->n++] = key;
+	return true;
+}
+
+bool dax_policy_count(struct dax_inode *di, struct foff off, uint64_t limit, bool write)
+{
+	struct dax *d = di->dax;
+	uint64_t key = ghost_key(di->nodeid, off.v >> d->region_shift);
+	_Atomic uint64_t *due = due_of(d, key);
+
+	/* relaxed: hints */
+	if (atomic_load_explicit(due, memory_order_relaxed) == key)
+		atomic_store_explicit(due, 0, memory_order_relaxed);
+	if (!countable(di, limit, write))
+		return false;
 	scoped_lock(&d->lock);
-	if (!pressed_locked(d) || d->leaving || dax_refusing_locked(d))
+	if (!counting_locked(d) || may_admit_locked(d, ghost_locked(d, key)->count + 1u))
 		return false;
-	g = ghost_locked(d, ghost_key(di->nodeid, off.v >> d->region_shift));
-	if (may_admit_locked(d, g->count + 1))
-		return false;
-	g->count++;
+	(void)ghost_add_locked(d, key);
 	age_locked(d);
 	return true;
 }

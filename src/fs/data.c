@@ -18,6 +18,9 @@
 /* Where reads and writes alternate, the host sees a read of every so many ns. */
 #define ATIME_NS (10 * NSEC_PER_MS)
 
+/* To read the clock twice costs as much as a look at the window: of its small misses one in so many is timed. */
+#define MISS_TIMED 8u
+
 /* What is known of a file when an access to it begins. All of it may change at once. */
 struct known {
 	bool size;	 /* the size is known */
@@ -91,27 +94,35 @@ static bool trip_declined(struct trip *t)
 	return t->unseen;
 }
 
+/* Is all of it in whole pages of the file? */
+static bool trip_inside(const struct trip *t)
+{
+	return t->size && range_ok(t->off, t->size, t->known.limit);
+}
+
 /* What a trip to the host leaves time for. */
 static void trip_under_way(void *arg)
 {
 	struct trip *t = arg;
 	struct inode *i = t->i;
+	bool write = t->op == COST_WRITE;
 
+	t->known = inode_known(i);
+	if (!trip_inside(t) || dax_note_miss(i->dax, FOFF(t->off), t->size, t->known.limit, write))
+		return;
 	/* Whoever shortens the file waits for this, or is there already: then it does not count. */
 	if (pthread_rwlock_tryrdlock(&i->io))
 		return;
 	t->known = inode_known(i);
-	if (t->size && range_ok(t->off, t->size, t->known.limit))
-		dax_count_miss(i->dax, FOFF(t->off), t->size, t->known.limit,
-			       t->op == COST_WRITE);
+	if (trip_inside(t))
+		dax_count_miss(i->dax, FOFF(t->off), t->size, t->known.limit, write);
 	(void)pthread_rwlock_unlock(&i->io);
 }
 
 /* May an access use the window, and is that the cheaper way? */
 static bool trip_by_window(struct relay_req *q, struct trip *t)
 {
-	if (!t->i->use_dax || !t->size || !range_ok(t->off, t->size, t->known.limit) ||
-	    t->size > q->r->wish.max_write)
+	if (!t->i->use_dax || !trip_inside(t) || t->size > q->r->wish.max_write)
 		return false;
 	if (!q->r->by_cost || t->size < COST_SIZE_MIN)
 		return true;
@@ -132,7 +143,7 @@ static void trip_ended(struct relay_req *q, const struct trip *t, enum cost_way 
 		cost_sample(&q->r->cost, t->op, t->size, way, ns);
 	/* It was not our choice: mappings are made to spare such requests. */
 	if (way == COST_VIRTQUEUE && t->way == COST_WINDOW)
-		dax_missed(q->r->dax, ns);
+		dax_missed(q->r->dax, t->both ? ns : MISS_TIMED * ns);
 }
 
 /* The exchange with the host, of a request that does not use the window. */
@@ -145,7 +156,7 @@ static int trip_by_host(struct relay_req *q, struct trip *t, struct relay_rep *r
 		s->meanwhile = trip_under_way;
 		s->meanwhile_arg = t;
 	}
-	t->begin = t->i ? time_now_ns() : 0;
+	t->begin = t->i && (t->both || ++q->w->misses % MISS_TIMED == 0) ? time_now_ns() : 0;
 	/* What misses the window tells the cost of the other way, too. */
 	t->sample = t->both && (t->way == COST_WINDOW || t->sample);
 	r = relay_exchange(q, rep);

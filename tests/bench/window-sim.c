@@ -409,10 +409,10 @@ static bool read_one(struct run *r, struct dax *d, const struct access *a, char 
 	host.begin_ns = host.main_ns;
 	/* As relay_read(). What reaches into the tail of the file is not asked of the window. */
 	if (range_ok(a->off, a->len, limit)) {
-		if (a->len < COST_SIZE_MIN && dax_declines(f->di, FOFF(a->off)))
-			dax_count_miss(f->di, FOFF(a->off), a->len, limit, false);
-		else
+		if (a->len >= COST_SIZE_MIN || !dax_declines(f->di, FOFF(a->off)))
 			hit = dax_read(f->di, FOFF(a->off), buf, a->len, limit) == 0;
+		else if (!dax_note_miss(f->di, FOFF(a->off), a->len, limit, false))
+			dax_count_miss(f->di, FOFF(a->off), a->len, limit, false);
 	}
 	if (hit) {
 		host.main_ns += cost_hit(r->m, a);

@@ -143,7 +143,7 @@ static void op_read(struct worker *w, struct mfile *f)
 		declined = dax_declines(f->di, FOFF(off));
 		r = declined ? -EAGAIN : dax_read(f->di, FOFF(off), w->buf, len, limit);
 		must(r == 0 || r == -EAGAIN);
-		if (declined)
+		if (declined && !dax_note_miss(f->di, FOFF(off), len, limit, false))
 			dax_count_miss(f->di, FOFF(off), len, limit, false);
 		if (r < 0)
 			must(pread(w->m->remote.fd[f->id], w->buf, len, (off_t)off) ==
