@@ -97,6 +97,25 @@ void inode_forget(struct inode_table *t, uint64_t nodeid);
 struct inode *inode_get(struct inode_table *t, uint64_t nodeid);
 
 /*
+ * Where a thread has found files of late. An entry that is open stays, so what was found is right as long as
+ * no entry at all has gone since. 0 in all: nothing yet.
+ */
+#define INODE_MEMOS 8u
+
+struct inode_memo {
+	struct {
+		uint64_t gone; /* of the table, when it was found */
+		struct inode *inode;
+	} of[INODE_MEMOS];
+};
+
+/*
+ * inode_get_open() - as inode_get(), without a lock mostly, for a file that is open until the caller has
+ * answered, as whose data the kernel reads or writes is. @memo is the thread's own, for this table.
+ */
+struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inode_memo *memo);
+
+/*
  * inode_io_lock() - take i->io, shared for an access to data through the window or exclusive for what
  * may take data away. Says waiting_begin() when it has to wait.
  */

@@ -69,6 +69,8 @@ struct relay_worker {
 	_Atomic uint64_t unique;
 	_Atomic uint64_t interrupted;
 
+	/* Private to the thread. */
+	struct inode_memo memo;
 	unsigned int misses; /* requests that missed the window; some of them are timed */
 };
 

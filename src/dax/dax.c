@@ -281,7 +281,11 @@ bool dax_declines(struct dax_inode *di, struct foff off)
 
 	/* relaxed: hints. A reader that goes on where it was may get room from what it leaves behind. */
 	if (!atomic_load_explicit(&di->dax->pressed, memory_order_relaxed) ||
-	    off.v == atomic_load_explicit(&di->next_off, memory_order_relaxed) || pin_begin() < 0)
+	    off.v == atomic_load_explicit(&di->next_off, memory_order_relaxed))
+		return false;
+	if (!index_maybe(&di->index, off))
+		return true;
+	if (pin_begin() < 0)
 		return false;
 	mapped = index_find(&di->index, off);
 	pin_end();

@@ -84,13 +84,12 @@ struct dax_inode {
 	struct dax *dax;
 	uint64_t nodeid;
 	struct index index;
-	_Atomic bool no_write; /* the host refused a writable mapping */
-
 	struct inode_share *share;
 	struct extent *pending;
 	unsigned int extents; /* PENDING, LIVE, and those that an evictor has in its hands */
 	unsigned int held;    /* LEAVING, but still in an evictor's hands */
 	bool ever_mapped;
+	_Atomic bool no_write; /* the host refused a writable mapping; read without the lock */
 	unsigned int misses;  /* accesses that found nothing, while the file is small */
 	uint64_t refused_until; /* ns: the host refused this file, do not ask before */
 	unsigned int refusals;	/* since the last grant, up to a limit */
@@ -126,15 +125,20 @@ struct miss_log {
 #define DUE 8u
 
 struct dax {
+	/* What each access may look at, close together. */
 	char *addr;
+	struct copy_choice copy;
+	_Atomic bool pressed; /* was the window under pressure at the last miss? A hint, so relaxed. */
+	unsigned int region_shift; /* what is admitted at a time under pressure */
+	uint64_t serial; /* no other window has or had it */
+	_Atomic uint64_t due[DUE]; /* keys, or 0; hints, so relaxed */
+
 	uint64_t size;
 	unsigned int min_shift;
 	unsigned int max_shift;	   /* the largest extent */
-	unsigned int region_shift; /* what is admitted at a time under pressure */
 	const struct dax_remote_ops *remote;
 	void *remote_ctx;
 	uint64_t (*clock_ns)(void);
-	struct copy_choice copy;
 
 	struct inode_share share[INODE_SHARES];
 
@@ -165,10 +169,7 @@ struct dax {
 	pthread_t janitor;
 
 	/* Admission, see policy.c. */
-	uint64_t serial; /* no other window has or had it */
 	struct ghost ghost[GHOSTS] __attribute__((aligned(64)));
-	_Atomic bool pressed; /* was the window under pressure at the last miss? A hint, so relaxed. */
-	_Atomic uint64_t due[DUE]; /* keys, or 0; hints, so relaxed */
 	uint32_t age;
 	uint32_t misses_in_age;
 	/* For so many misses more, until room comes: no region is admitted that is no hotter than this heat. */

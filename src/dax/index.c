@@ -187,9 +187,25 @@ int index_replace(struct index *ix, struct extent *e, struct index_garbage **gar
 			return -ENOMEM;
 		}
 	}
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
+		/* relaxed: a hint */
+		(void)atomic_fetch_or_explicit(&ix->present, UINT64_C(1) << (first + i) % 64, memory_order_relaxed);
 		leaf_publish(dir, first + i, leaves[i], garbage);
+	}
 	return 0;
+}
+
+/* Is nothing mapped in all leaves that share a bit with leaf @n? */
+static bool index_absent(const struct index_dir *dir, uint64_t n)
+{
+	for (uint64_t at = n % 64; at < dir->count; at += 64) {
+		const struct index_leaf *leaf = atomic_load(&dir->leaf[at]);
+
+		for (unsigned int i = 0; leaf && i < leaf->count; i++)
+			if (atomic_load(&leaf->entry[i].extent))
+				return false;
+	}
+	return true;
 }
 
 void index_remove(struct index *ix, const struct extent *e)
@@ -204,6 +220,9 @@ void index_remove(struct index *ix, const struct extent *e)
 		for (; i < leaf->count && leaf->entry[i].from < e->from.v + e->len; i++)
 			if (atomic_load(&leaf->entry[i].extent) == e)
 				atomic_store(&leaf->entry[i].extent, NULL);
+		if (index_absent(dir, n))
+			(void)atomic_fetch_and_explicit(&ix->present, ~(UINT64_C(1) << n % 64),
+							memory_order_relaxed);
 	}
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/num.h"
@@ -26,12 +27,21 @@ struct index_dir;
 
 struct index {
 	_Atomic(struct index_dir *) dir;
+	_Atomic uint64_t present; /* bit n: one of the leaves n, n + 64, ... shows an extent, or may for a moment */
 };
 
 /* Memory that was replaced, to be released after pin_wait(). */
 struct index_garbage {
 	struct index_garbage *next;
 };
+
+/* index_maybe() - false: nothing near @off is mapped, as a hint. Without a pin or a lock. */
+static inline bool index_maybe(const struct index *ix, struct foff off)
+{
+	uint64_t present = atomic_load_explicit(&ix->present, memory_order_relaxed);
+
+	return present >> (off.v >> INDEX_LEAF_SHIFT) % 64 & 1;
+}
 
 /* index_find() - the extent that shows @off, or NULL. */
 struct extent *index_find(const struct index *ix, struct foff off);

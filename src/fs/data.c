@@ -199,10 +199,16 @@ static void atime_settled(struct inode *i)
 	i->atime_ns = time_now_ns();
 }
 
+/* The file that is read or written; NULL: it is nothing to the window. */
+static struct inode *data_inode(struct relay_req *q)
+{
+	return q->r->dax ? inode_get_open(q->r->inodes, q->h->nodeid, &q->w->memo) : NULL;
+}
+
 void relay_read(struct relay_req *q)
 {
 	const struct fuse_read_in *in = q->p.arg;
-	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
+	struct inode *i = data_inode(q);
 	struct trip t = { .i = i, .op = COST_READ, .off = in->offset, .size = in->size };
 	struct relay_rep rep;
 	uint64_t asked;
@@ -290,7 +296,7 @@ static void written_by_host(struct relay_req *q, struct inode *i, const struct f
 void relay_write(struct relay_req *q)
 {
 	const struct fuse_write_in *in = q->p.arg;
-	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
+	struct inode *i = data_inode(q);
 	struct trip t = { .i = i, .op = COST_WRITE, .off = in->offset, .size = in->size };
 	struct relay_rep rep;
 	int r;

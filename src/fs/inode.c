@@ -25,7 +25,7 @@ struct inode_shard {
 
 struct inode_table {
 	struct dax *dax;
-	_Atomic unsigned int freed; /* since the start; it may wrap */
+	_Atomic uint64_t gone; /* entries taken out, and one */
 	_Atomic unsigned int touched; /* entries, or for a moment more */
 	struct inode_shard shard[SHARDS];
 };
@@ -62,6 +62,7 @@ struct inode_table *inode_table_create(struct dax *dax)
 	if (!t)
 		return NULL;
 	t->dax = dax;
+	atomic_init(&t->gone, 1);
 	for (unsigned int i = 0; i < SHARDS; i++) {
 		struct inode_shard *s = &t->shard[i];
 
@@ -213,6 +214,25 @@ struct inode *inode_get(struct inode_table *t, uint64_t nodeid)
 	return i;
 }
 
+struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inode_memo *memo)
+{
+	uint64_t gone = atomic_load(&t->gone);
+	unsigned int n = node_hash(nodeid) % INODE_MEMOS;
+	struct inode *i = memo->of[n].inode;
+
+	/* It is open, so it has not gone since the kernel was told of that; what has gone before we see. */
+	if (memo->of[n].gone == gone && i->nodeid == nodeid) {
+		atomic_fetch_add(&i->refs, 1);
+		return i;
+	}
+	i = inode_get(t, nodeid);
+	if (i) {
+		memo->of[n].gone = gone;
+		memo->of[n].inode = i;
+	}
+	return i;
+}
+
 /* Does nobody need the entry? If so but for references, then the last of them is told. */
 static bool unneeded_locked(struct inode *i)
 {
@@ -225,6 +245,7 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 {
 	struct inode_shard *s = shard_of(t, nodeid);
 	struct inode **p, *i;
+	uint64_t gone = 0;
 
 	(void)pthread_mutex_lock(&s->lock);
 	p = slot_locked(s, nodeid);
@@ -234,6 +255,8 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 	if (i && unneeded_locked(i)) {
 		*p = i->next;
 		s->count--;
+		/* Before it is freed: who has found it by a memo must not look there any more. */
+		gone = atomic_fetch_add(&t->gone, 1);
 	} else {
 		i = NULL;
 	}
@@ -243,9 +266,8 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 	(void)inode_settled(t, i);
 	/* Without the lock: what is mapped is waited for. */
 	inode_free(i);
-	/* relaxed: only a number. Some ms for each thousands of FORGETs. */
-	if (atomic_fetch_add_explicit(&t->freed, 1, memory_order_relaxed) % TRIM_AFTER ==
-	    TRIM_AFTER - 1)
+	/* Some ms for each thousands of FORGETs. */
+	if (gone % TRIM_AFTER == 0)
 		(void)malloc_trim(0);
 }
 
