@@ -77,6 +77,7 @@ struct virtq {
 
 	/* How long a spin for a completion is worth while, in ns; a hint, so relaxed accesses. */
 	_Atomic uint32_t spin_ns;
+	_Atomic uint32_t found_ns; /* mean of the spins that found something, where others count as 0 */
 	_Atomic uint32_t spinners;
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_kicks;

@@ -150,6 +150,10 @@ static struct ghost *ghost_locked(struct dax *d, uint64_t key)
 {
 	struct ghost *set = ghost_set_locked(d, key), *g = NULL, *low = set;
 
+	/* Mostly it is there, and of this time. */
+	for (unsigned int i = 0; i < GHOST_WAYS; i++)
+		if (set[i].tag == (uint32_t)key && set[i].age == (uint16_t)d->age && set[i].count)
+			return &set[i];
 	for (unsigned int i = 0; i < GHOST_WAYS; i++) {
 		struct ghost *c = &set[i];
 

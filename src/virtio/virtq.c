@@ -12,8 +12,10 @@
 #include "base/waiting.h"
 #include "virtio/virtq.h"
 
-#define SPIN_MIN_NS	 4000u
+#define SPIN_MIN_NS	 8000u
 #define SPIN_MAX_NS	 80000u
+#define SPIN_MEANS	 3u
+#define SPIN_MEAN_OF	 8u /* looks that a mean remembers, about */
 #define PEER_CHECK_NS	 (200 * NSEC_PER_MS)
 #define STALL_NS	 (10 * NSEC_PER_SEC) /* a multiple of the former */
 #define SPIN_THREADS_MAX 2u /* more threads that spin only take the CPU from each other */
@@ -73,6 +75,7 @@ int virtq_init(struct virtq *q, struct virtio_transport *t, struct dma_arena *ar
 	if (!q->event_idx)
 		ring_store_relaxed(&q->ring.avail->flags, VRING_AVAIL_F_NO_INTERRUPT);
 	q->spin_ns = SPIN_MAX_NS;
+	q->found_ns = SPIN_MAX_NS / SPIN_MEANS;
 	(void)pthread_mutex_init(&q->lock, NULL);
 	(void)pthread_cond_init(&q->space, NULL);
 
@@ -350,11 +353,28 @@ int virtq_submit(struct virtq *q, struct virtq_req *req, const struct dma_seg *o
 	return 0;
 }
 
+/*
+ * A look took @ns. What is @done mostly is soon, or it takes long, because the host has no processor: then
+ * to go on looking only takes that from it. So the next look ends at some times the mean of those that found something.
+ */
+static void virtq_learn_spin(struct virtq *q, uint64_t ns, bool done)
+{
+	/* Two threads may take the same turn, which does no harm. */
+	uint32_t mean = atomic_load_explicit(&q->found_ns, memory_order_relaxed), budget;
+
+	mean -= mean / SPIN_MEAN_OF;
+	if (done)
+		mean += (uint32_t)MIN(ns, SPIN_MAX_NS) / SPIN_MEAN_OF;
+	budget = MIN(SPIN_MEANS * mean + SPIN_MIN_NS, SPIN_MAX_NS);
+	atomic_store_explicit(&q->found_ns, mean, memory_order_relaxed);
+	atomic_store_explicit(&q->spin_ns, budget, memory_order_relaxed);
+}
+
 /* Look at the ring until @req is done or the time is over; true when it is done. */
 static bool virtq_spin(struct virtq *q, struct virtq_req *req)
 {
 	uint32_t budget = atomic_load_explicit(&q->spin_ns, memory_order_relaxed);
-	uint64_t end = time_now_ns() + budget;
+	uint64_t begin = time_now_ns(), now = begin;
 	bool done;
 
 	if (atomic_fetch_add_explicit(&q->spinners, 1, memory_order_relaxed) >= SPIN_THREADS_MAX) {
@@ -372,13 +392,10 @@ static bool virtq_spin(struct virtq *q, struct virtq_req *req)
 		if (done)
 			break;
 		cpu_relax();
-	} while (time_now_ns() < end);
+		now = time_now_ns();
+	} while (now - begin < budget);
 	atomic_fetch_sub_explicit(&q->spinners, 1, memory_order_relaxed);
-
-	/* Grow slowly while spinning pays, shrink fast when it does not. */
-	budget = done ? budget + budget / 8 : budget / 2;
-	budget = budget < SPIN_MIN_NS ? SPIN_MIN_NS : budget > SPIN_MAX_NS ? SPIN_MAX_NS : budget;
-	atomic_store_explicit(&q->spin_ns, budget, memory_order_relaxed);
+	virtq_learn_spin(q, now - begin, done);
 	return done;
 }
 
