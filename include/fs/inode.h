@@ -97,14 +97,15 @@ void inode_forget(struct inode_table *t, uint64_t nodeid);
 struct inode *inode_get(struct inode_table *t, uint64_t nodeid);
 
 /*
- * Where a thread has found files of late. An entry that is open stays, so what was found is right as long as
- * no entry at all has gone since. 0 in all: nothing yet.
+ * Where a thread has found files of late. The entry of an open file stays, so that what was found of it is right
+ * as long as no entry at all has gone since; what else is in the memo may be gone. All 0: nothing yet.
  */
 #define INODE_MEMOS 8u
 
 struct inode_memo {
 	struct {
 		uint64_t gone; /* of the table, when it was found */
+		uint64_t nodeid;
 		struct inode *inode;
 	} of[INODE_MEMOS];
 };

@@ -189,7 +189,8 @@ int index_replace(struct index *ix, struct extent *e, struct index_garbage **gar
 	}
 	for (i = 0; i < n; i++) {
 		/* relaxed: a hint */
-		(void)atomic_fetch_or_explicit(&ix->present, UINT64_C(1) << (first + i) % 64, memory_order_relaxed);
+		(void)atomic_fetch_or_explicit(&ix->present, UINT64_C(1) << (first + i) % 64,
+					       memory_order_relaxed);
 		leaf_publish(dir, first + i, leaves[i], garbage);
 	}
 	return 0;

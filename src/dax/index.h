@@ -27,7 +27,8 @@ struct index_dir;
 
 struct index {
 	_Atomic(struct index_dir *) dir;
-	_Atomic uint64_t present; /* bit n: one of the leaves n, n + 64, ... shows an extent, or may for a moment */
+	/* Bit n: one of the leaves n, n + 64, ... shows an extent; a hint. */
+	_Atomic uint64_t present;
 };
 
 /* Memory that was replaced, to be released after pin_wait(). */

@@ -16,8 +16,8 @@
  * A miss goes over the virtqueue and is counted in a ghost: a small table of regions that were
  * asked for and are not mapped. A region is admitted by the janitor, in place of the coldest of
  * some extents when there is no room, if
- *   1. its ghost counts MARGIN times the hits which that extent had for a region's worth of it, and so many
- *      more that chance is no explanation: where all are asked for alike, a swap would gain nothing, and
+ *   1. its ghost counts MARGIN times the hits which that extent had for a region's worth of it, and
+ *      so many more that it is not by chance: where all are asked for alike, a swap gains nothing, and
  *   2. there are tokens: a virtqueue request earns a part of its time, a swap pays what swaps cost.
  *
  * The second rule bounds the loss: all swaps together take at most that part of the time which the
@@ -27,9 +27,9 @@
  * passes.
  *
  * Most misses are far from being admitted, so they must be cheap. A look that takes no lock declines
- * them (dax_declines()), and each thread writes them down and counts some at a time (dax_policy_note()). A region
- * that is found there to count enough, can be paid, and is hotter than what was too hot a moment ago, is due: its
- * next miss goes the long way.
+ * them (dax_declines()), and each thread writes them down and counts some at a time
+ * (dax_policy_note()). A region that is found there to count enough, can be paid, and is hotter
+ * than what was too hot a moment ago, is due: its next miss goes the long way.
  *
  * Files of no more than a region pay in the same way even while there is room: each takes a mapping
  * for itself and gives few hits for it. Only the first few may be owed.

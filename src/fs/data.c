@@ -18,7 +18,7 @@
 /* Where reads and writes alternate, the host sees a read of every so many ns. */
 #define ATIME_NS (10 * NSEC_PER_MS)
 
-/* To read the clock twice costs as much as a look at the window: of its small misses one in so many is timed. */
+/* Of small misses one in so many is timed: two readings of the clock cost as much as a look at the window. */
 #define MISS_TIMED 8u
 
 /* What is known of a file when an access to it begins. All of it may change at once. */

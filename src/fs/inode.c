@@ -217,18 +217,22 @@ struct inode *inode_get(struct inode_table *t, uint64_t nodeid)
 struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inode_memo *memo)
 {
 	uint64_t gone = atomic_load(&t->gone);
-	unsigned int n = node_hash(nodeid) % INODE_MEMOS;
-	struct inode *i = memo->of[n].inode;
+	__typeof__(&memo->of[0]) m = &memo->of[node_hash(nodeid) % INODE_MEMOS];
+	struct inode *i;
 
-	/* It is open, so it has not gone since the kernel was told of that; what has gone before we see. */
-	if (memo->of[n].gone == gone && i->nodeid == nodeid) {
-		atomic_fetch_add(&i->refs, 1);
-		return i;
+	/*
+	 * What has gone before its file was opened again we see in gone, by the shard's lock and the
+	 * kernel's word; and now that it is open it does not go. Other entries may, so they are not touched.
+	 */
+	if (m->gone == gone && m->nodeid == nodeid) {
+		atomic_fetch_add(&m->inode->refs, 1);
+		return m->inode;
 	}
 	i = inode_get(t, nodeid);
 	if (i) {
-		memo->of[n].gone = gone;
-		memo->of[n].inode = i;
+		m->gone = gone;
+		m->nodeid = nodeid;
+		m->inode = i;
 	}
 	return i;
 }

@@ -12,7 +12,7 @@
 #include "base/waiting.h"
 #include "virtio/virtq.h"
 
-#define SPIN_MIN_NS	 8000u
+#define SPIN_MIN_NS	 16000u /* more than a host needs that has a processor of its own */
 #define SPIN_MAX_NS	 80000u
 #define SPIN_MEANS	 3u
 #define SPIN_MEAN_OF	 8u /* looks that a mean remembers, about */
@@ -354,8 +354,8 @@ int virtq_submit(struct virtq *q, struct virtq_req *req, const struct dma_seg *o
 }
 
 /*
- * A look took @ns. What is @done mostly is soon, or it takes long, because the host has no processor: then
- * to go on looking only takes that from it. So the next look ends at some times the mean of those that found something.
+ * A look took @ns. Mostly an answer is there soon; or it takes long, because the host has no processor,
+ * and to go on looking keeps that from it. So the next look ends at some times the mean of those that found one.
  */
 static void virtq_learn_spin(struct virtq *q, uint64_t ns, bool done)
 {

@@ -614,6 +614,57 @@ static void inodes_are_small(void **state)
 	inode_table_destroy(t);
 }
 
+static struct inode *file_opened(struct inode_table *t, uint64_t node)
+{
+	struct inode *i = inode_opened(t, node);
+
+	assert_non_null(i);
+	inode_put(t, i);
+	return i;
+}
+
+static void file_gone(struct inode_table *t, uint64_t node)
+{
+	inode_released(t, node);
+	inode_forget(t, node);
+}
+
+/* A memo finds what is open, never what has gone, and does not touch that: many files in few places. */
+static void files_are_remembered(void **state)
+{
+	const uint64_t files = 4 * INODE_MEMOS;
+	struct inode_table *t = inode_table_create(NULL);
+	struct inode_memo memo = { 0 };
+	struct inode *i;
+
+	assert_null(inode_get_open(t, 1, &memo));
+	for (unsigned int round = 0; round < 3; round++) {
+		for (uint64_t node = 1; node <= files; node++) {
+			struct inode *opened = file_opened(t, node);
+
+			for (unsigned int n = 0; n < 2; n++) {
+				i = inode_get_open(t, node, &memo);
+				assert_ptr_equal(i, opened);
+				assert_int_equal(i->nodeid, node);
+				inode_put(t, i);
+			}
+			/* The references are given back: it can go. */
+			if (node % 2) {
+				file_gone(t, node);
+				assert_null(inode_get_open(t, node, &memo));
+			}
+		}
+		for (uint64_t node = 2; node <= files; node += 2) {
+			i = inode_get_open(t, node, &memo);
+			assert_int_equal(i->nodeid, node);
+			inode_put(t, i);
+			file_gone(t, node);
+		}
+		assert_int_equal(inode_table_count(t), 0);
+	}
+	inode_table_destroy(t);
+}
+
 /* An answer about the size that a write has overtaken counts for nothing, known or not. */
 static void sizes_that_are_overtaken(void **state)
 {
@@ -667,6 +718,7 @@ int main(void)
 		WITH(truncation_after_drop),
 		WITH(truncation_behind_our_back),
 		WITH(files_larger_than_the_window),
+		cmocka_unit_test(files_are_remembered),
 		cmocka_unit_test(few_mappings),
 		cmocka_unit_test(no_window),
 		cmocka_unit_test(next_guest),
