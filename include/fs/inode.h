@@ -97,24 +97,23 @@ void inode_forget(struct inode_table *t, uint64_t nodeid);
 struct inode *inode_get(struct inode_table *t, uint64_t nodeid);
 
 /*
- * Where a thread has found files of late. The entry of an open file stays, so that what was found of it is right
- * as long as no entry at all has gone since; what else is in the memo may be gone. All 0: nothing yet.
+ * Where a thread has found a file of late; a thread has INODE_MEMOS of them. The entry of an open file stays, so
+ * that what was found of it is right as long as no entry at all has gone since; other memos' entries may be gone.
+ * All 0: nothing yet.
  */
-#define INODE_MEMOS 8u
-
 struct inode_memo {
-	struct {
-		uint64_t gone; /* of the table, when it was found */
-		uint64_t nodeid;
-		struct inode *inode;
-	} of[INODE_MEMOS];
+	uint64_t gone; /* of the table, when it was found */
+	uint64_t nodeid;
+	struct inode *inode;
 };
+
+#define INODE_MEMOS 8u
 
 /*
  * inode_get_open() - as inode_get(), without a lock mostly, for a file that is open until the caller has
- * answered, as whose data the kernel reads or writes is. @memo is the thread's own, for this table.
+ * answered, as whose data the kernel reads or writes is. @memos are the thread's own, for this table.
  */
-struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inode_memo *memo);
+struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inode_memo *memos);
 
 /*
  * inode_io_lock() - take i->io, shared for an access to data through the window or exclusive for what

@@ -70,7 +70,7 @@ struct relay_worker {
 	_Atomic uint64_t interrupted;
 
 	/* Private to the thread. */
-	struct inode_memo memo;
+	struct inode_memo memos[INODE_MEMOS];
 	unsigned int misses; /* requests that missed the window; some of them are timed */
 };
 

@@ -294,9 +294,7 @@ bool dax_declines(struct dax_inode *di, struct foff off)
 
 bool dax_note_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
 {
-	static _Thread_local struct miss_log log;
-
-	return dax_policy_note(&log, di, off, len, limit, write);
+	return dax_policy_note(di, off, len, limit, write);
 }
 
 void dax_count_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)

@@ -109,18 +109,6 @@ struct ghost {
 #define GHOSTS	   4096u
 #define GHOST_WAYS 4u
 
-/*
- * Misses that a thread has yet to tell of, by their keys. Its own, so of no lock; what is left in it when
- * the thread ends, or goes to another window, is forgotten.
- */
-#define LOG_MISSES 7u
-
-struct miss_log {
-	uint64_t serial; /* of the window */
-	unsigned int n;
-	uint64_t key[LOG_MISSES];
-};
-
 /* Regions that were found worth dax_policy_miss() when their misses were counted, by a part of their keys. */
 #define DUE 8u
 
@@ -245,11 +233,10 @@ enum dax_verdict {
 enum dax_verdict dax_policy_miss(struct dax_inode *di, struct extent *e, struct foff off, size_t len,
 				 uint64_t limit, bool write);
 /*
- * dax_policy_note() - write down an access that was declined unseen. False: it was not, and is worth
- * dax_policy_count(). No locks; takes dax.lock each time when @log is full.
+ * dax_policy_note() - write down an access that was declined unseen, in the thread's log. False: it was
+ * not, and is worth dax_policy_count(). No locks; takes dax.lock each time when the log is full.
  */
-bool dax_policy_note(struct miss_log *log, struct dax_inode *di, struct foff off, size_t len, uint64_t limit,
-		     bool write);
+bool dax_policy_note(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write);
 /*
  * dax_policy_count() - tell of such an access. False: it is worth dax_policy_miss(), and was not counted.
  * No locks; takes dax.lock.

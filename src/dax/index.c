@@ -93,18 +93,27 @@ struct extent *index_find(const struct index *ix, struct foff off)
 	return atomic_load(&leaf->entry[i].extent);
 }
 
+/* The first extent of @leaf, which may be NULL, that shows a byte at or behind @off; or NULL. */
+static struct extent *leaf_next(const struct index_leaf *leaf, uint64_t off)
+{
+	for (unsigned int i = leaf ? leaf_lower(leaf, off) : 0; leaf && i < leaf->count; i++) {
+		struct extent *e = atomic_load(&leaf->entry[i].extent);
+
+		if (e)
+			return e;
+	}
+	return NULL;
+}
+
 struct extent *index_next(const struct index *ix, struct foff off)
 {
 	struct index_dir *dir = atomic_load(&ix->dir);
 
 	for (uint64_t n = off.v >> INDEX_LEAF_SHIFT; dir && n < dir->count; n++) {
-		struct index_leaf *leaf = atomic_load(&dir->leaf[n]);
-		struct extent *e = NULL;
+		struct extent *e = leaf_next(atomic_load(&dir->leaf[n]), off.v);
 
-		for (unsigned int i = leaf ? leaf_lower(leaf, off.v) : 0; leaf && i < leaf->count;
-		     i++)
-			if ((e = atomic_load(&leaf->entry[i].extent)))
-				return e;
+		if (e)
+			return e;
 	}
 	return NULL;
 }
@@ -199,13 +208,9 @@ int index_replace(struct index *ix, struct extent *e, struct index_garbage **gar
 /* Is nothing mapped in all leaves that share a bit with leaf @n? */
 static bool index_absent(const struct index_dir *dir, uint64_t n)
 {
-	for (uint64_t at = n % 64; at < dir->count; at += 64) {
-		const struct index_leaf *leaf = atomic_load(&dir->leaf[at]);
-
-		for (unsigned int i = 0; leaf && i < leaf->count; i++)
-			if (atomic_load(&leaf->entry[i].extent))
-				return false;
-	}
+	for (uint64_t at = n % 64; at < dir->count; at += 64)
+		if (leaf_next(atomic_load(&dir->leaf[at]), 0))
+			return false;
 	return true;
 }
 

@@ -49,7 +49,6 @@
 #define ADMIT_MIN	  3u /* accesses to a region before it is looked at */
 #define MARGIN		  3u /* times as many as the other has hits */
 #define SIGMAS		  3u /* standard deviations of a count, its square root, more than that */
-#define COUNT_MAX	  (1u << 20) /* more is as good as this */
 #define ROOM		  2u /* doublings of the region where there is room for it */
 
 #define TOKEN_PART	  32 /* a virtqueue request earns this part of its time */
@@ -134,9 +133,12 @@ static void age_locked(struct dax *d)
 	}
 }
 
-static uint64_t ghost_key(uint64_t nodeid, uint64_t region)
+/* Of the region around @off. */
+static uint64_t ghost_key(const struct dax_inode *di, struct foff off)
 {
-	return (nodeid * UINT64_C(0x9e3779b97f4a7c15) ^ region) * UINT64_C(0xbf58476d1ce4e5b9);
+	uint64_t region = off.v >> di->dax->region_shift;
+
+	return (di->nodeid * UINT64_C(0x9e3779b97f4a7c15) ^ region) * UINT64_C(0xbf58476d1ce4e5b9);
 }
 
 /* The GHOST_WAYS places where a region's ghost may stand. */
@@ -156,7 +158,6 @@ static struct ghost *ghost_locked(struct dax *d, uint64_t key)
 			return &set[i];
 	for (unsigned int i = 0; i < GHOST_WAYS; i++) {
 		struct ghost *c = &set[i];
-
 		uint16_t old = (uint16_t)(d->age - c->age);
 
 		c->count = old < 16 ? (uint16_t)(c->count >> old) : 0;
@@ -174,10 +175,8 @@ static struct ghost *ghost_locked(struct dax *d, uint64_t key)
 }
 
 /* One miss more; returns how many there are. */
-static uint32_t ghost_add_locked(struct dax *d, uint64_t key)
+static uint32_t ghost_count(struct ghost *g)
 {
-	struct ghost *g = ghost_locked(d, key);
-
 	g->count = (uint16_t)MIN(g->count + 1, UINT16_MAX);
 	return g->count;
 }
@@ -247,7 +246,7 @@ static bool ready_locked(struct dax *d, uint32_t count, bool full)
 /* Is what was asked for @count times hotter than an extent of this @heat, and not by chance? */
 static bool hotter(uint32_t count, uint64_t heat)
 {
-	uint64_t asked = (uint64_t)MIN(count, COUNT_MAX) * HEAT_ONE, ahead;
+	uint64_t asked = (uint64_t)count * HEAT_ONE, ahead; /* a ghost's count, so it is small */
 
 	if (asked <= MARGIN * heat)
 		return false;
@@ -259,7 +258,7 @@ static bool hotter(uint32_t count, uint64_t heat)
 static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, struct foff off,
 			 size_t len, bool seq)
 {
-	uint64_t region = off.v >> d->region_shift, key = ghost_key(di->nodeid, region);
+	uint64_t region = off.v >> d->region_shift, key = ghost_key(di, off);
 	bool full = full_locked(d, e->shift);
 	uint32_t count = ADMIT_MIN; /* without pressure the inode's own count is enough */
 	uint64_t heat;
@@ -269,7 +268,7 @@ static bool admit_locked(struct dax *d, struct dax_inode *di, struct extent *e, 
 		return false;
 	if (full || pressed_locked(d)) {
 		age_locked(d);
-		count = ghost_add_locked(d, key);
+		count = ghost_count(ghost_locked(d, key));
 	}
 	if (!ready_locked(d, count, full) || dax_extent_pending_locked(di, e))
 		return false;
@@ -465,48 +464,62 @@ static bool counting_locked(struct dax *d)
 	return pressed_locked(d) && !d->leaving && !dax_refusing_locked(d);
 }
 
-/* Count what was written down, and note which regions are worth more. False: all are, for now. */
-static bool log_count(struct dax *d, struct miss_log *log)
-{
-	unsigned int n = log->n;
+/*
+ * Misses that a thread has yet to tell of, by their keys. Its own, so of no lock; what is left in it when
+ * the thread ends, or goes to another window, is forgotten.
+ */
+#define LOG_MISSES 7u
 
-	log->n = 0;
+static _Thread_local struct {
+	uint64_t serial; /* of the window */
+	unsigned int n;
+	uint64_t key[LOG_MISSES];
+} miss_log;
+
+/* Count what was written down, and note which regions are worth more. False: all are, for now. */
+static bool log_count(struct dax *d)
+{
+	unsigned int n = miss_log.n;
+
+	miss_log.n = 0;
 	scoped_lock(&d->lock);
 	if (!counting_locked(d))
 		return false;
 	for (unsigned int i = 0; i < n; i++) {
-		if (may_admit_locked(d, ghost_add_locked(d, log->key[i]) + 1))
-			atomic_store_explicit(due_of(d, log->key[i]), log->key[i], memory_order_relaxed);
+		uint64_t key = miss_log.key[i];
+
+		if (may_admit_locked(d, ghost_count(ghost_locked(d, key)) + 1))
+			atomic_store_explicit(due_of(d, key), key, memory_order_relaxed);
 		age_locked(d);
 	}
 	return true;
 }
 
-bool dax_policy_note(struct miss_log *log, struct dax_inode *di, struct foff off, size_t len, uint64_t limit,
-		     bool write)
+bool dax_policy_note(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write)
 {
 	struct dax *d = di->dax;
-	uint64_t key = ghost_key(di->nodeid, off.v >> d->region_shift);
+	uint64_t key = ghost_key(di, off);
 
 	(void)sequential(di, off, len);
 	if (!countable(di, limit, write) ||
 	    atomic_load_explicit(due_of(d, key), memory_order_relaxed) == key)
 		return false;
-	if (log->serial != d->serial) {
-		log->serial = d->serial;
-		log->n = 0;
+	if (miss_log.serial != d->serial) {
+		miss_log.serial = d->serial;
+		miss_log.n = 0;
 	}
-	if (log->n == LOG_MISSES && !log_count(d, log))
+	if (miss_log.n == LOG_MISSES && !log_count(d))
 		return false;
-	log->key[log->n++] = key;
+	miss_log.key[miss_log.n++] = key;
 	return true;
 }
 
 bool dax_policy_count(struct dax_inode *di, struct foff off, uint64_t limit, bool write)
 {
 	struct dax *d = di->dax;
-	uint64_t key = ghost_key(di->nodeid, off.v >> d->region_shift);
+	uint64_t key = ghost_key(di, off);
 	_Atomic uint64_t *due = due_of(d, key);
+	struct ghost *g;
 
 	/* relaxed: hints */
 	if (atomic_load_explicit(due, memory_order_relaxed) == key)
@@ -514,9 +527,12 @@ bool dax_policy_count(struct dax_inode *di, struct foff off, uint64_t limit, boo
 	if (!countable(di, limit, write))
 		return false;
 	scoped_lock(&d->lock);
-	if (!counting_locked(d) || may_admit_locked(d, ghost_locked(d, key)->count + 1u))
+	if (!counting_locked(d))
 		return false;
-	(void)ghost_add_locked(d, key);
+	g = ghost_locked(d, key);
+	if (may_admit_locked(d, g->count + 1u))
+		return false;
+	(void)ghost_count(g);
 	age_locked(d);
 	return true;
 }

@@ -202,7 +202,7 @@ static void atime_settled(struct inode *i)
 /* The file that is read or written; NULL: it is nothing to the window. */
 static struct inode *data_inode(struct relay_req *q)
 {
-	return q->r->dax ? inode_get_open(q->r->inodes, q->h->nodeid, &q->w->memo) : NULL;
+	return q->r->dax ? inode_get_open(q->r->inodes, q->h->nodeid, q->w->memos) : NULL;
 }
 
 void relay_read(struct relay_req *q)

@@ -214,10 +214,10 @@ struct inode *inode_get(struct inode_table *t, uint64_t nodeid)
 	return i;
 }
 
-struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inode_memo *memo)
+struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inode_memo *memos)
 {
 	uint64_t gone = atomic_load(&t->gone);
-	__typeof__(&memo->of[0]) m = &memo->of[node_hash(nodeid) % INODE_MEMOS];
+	struct inode_memo *m = &memos[node_hash(nodeid) % INODE_MEMOS];
 	struct inode *i;
 
 	/*
@@ -229,11 +229,8 @@ struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inod
 		return m->inode;
 	}
 	i = inode_get(t, nodeid);
-	if (i) {
-		m->gone = gone;
-		m->nodeid = nodeid;
-		m->inode = i;
-	}
+	if (i)
+		*m = (struct inode_memo){ .gone = gone, .nodeid = nodeid, .inode = i };
 	return i;
 }
 

@@ -634,16 +634,16 @@ static void files_are_remembered(void **state)
 {
 	const uint64_t files = 4 * INODE_MEMOS;
 	struct inode_table *t = inode_table_create(NULL);
-	struct inode_memo memo = { 0 };
+	struct inode_memo memos[INODE_MEMOS] = { 0 };
 	struct inode *i;
 
-	assert_null(inode_get_open(t, 1, &memo));
+	assert_null(inode_get_open(t, 1, memos));
 	for (unsigned int round = 0; round < 3; round++) {
 		for (uint64_t node = 1; node <= files; node++) {
 			struct inode *opened = file_opened(t, node);
 
 			for (unsigned int n = 0; n < 2; n++) {
-				i = inode_get_open(t, node, &memo);
+				i = inode_get_open(t, node, memos);
 				assert_ptr_equal(i, opened);
 				assert_int_equal(i->nodeid, node);
 				inode_put(t, i);
@@ -651,11 +651,11 @@ static void files_are_remembered(void **state)
 			/* The references are given back: it can go. */
 			if (node % 2) {
 				file_gone(t, node);
-				assert_null(inode_get_open(t, node, &memo));
+				assert_null(inode_get_open(t, node, memos));
 			}
 		}
 		for (uint64_t node = 2; node <= files; node += 2) {
-			i = inode_get_open(t, node, &memo);
+			i = inode_get_open(t, node, memos);
 			assert_int_equal(i->nodeid, node);
 			inode_put(t, i);
 			file_gone(t, node);
