@@ -18,36 +18,59 @@ static void fs_count(_Atomic uint64_t *n, size_t by)
 	atomic_fetch_add_explicit(n, by, memory_order_relaxed);
 }
 
+/* A transfer between a file and the guest's memory. */
+struct fs_transfer {
+	int fd;
+	bool write;
+	uint64_t off;
+	size_t done; /* bytes, also when an error came then */
+};
+
+/*
+ * Is there reason to believe that more than @t->done could be had? A read that ends before the end of the file has met
+ * an error, or the file has been shortened. Not asked of a file without a size: some of these block.
+ */
+static bool fs_cut_short(const struct fs_transfer *t)
+{
+	struct stat st;
+
+	if (t->write)
+		return true;
+	return fstat(t->fd, &st) == 0 && st.st_size > 0 && t->off + t->done < (uint64_t)st.st_size;
+}
+
 /*
  * The kernel copies between the file and the guest's memory; memory that is gone is EFAULT there. A
- * request of more iovecs than one system call takes is served in parts.
+ * request of more iovecs than one system call takes is served in parts. So is one that was cut short by an error:
+ * the next part tells which. Returns 0, or the error that came behind @t->done bytes.
  */
-static int fs_transfer(int fd, struct iov_cursor *mem, size_t len, uint64_t off, bool write,
-		       size_t *ret_done)
+static int fs_transfer(struct fs_transfer *t, struct iov_cursor *mem, size_t len)
 {
 	struct iovec iov[FS_MAX_IOV];
-	size_t done = 0;
 
-	if (off > INT64_MAX || len > INT64_MAX - off)
+	if (t->off > INT64_MAX || len > INT64_MAX - t->off)
 		return -EINVAL;
-	while (done < len) {
+	while (t->done < len) {
+		struct iov_cursor from = *mem;
 		size_t want;
-		unsigned int n = iov_cursor_slice(mem, len - done, iov, FS_MAX_IOV, &want);
-		off_t at = (off_t)(off + done);
+		unsigned int n = iov_cursor_slice(mem, len - t->done, iov, FS_MAX_IOV, &want);
+		off_t at = (off_t)(t->off + t->done);
 		ssize_t got;
 
 		if (!n)
 			break;
-		got = write ? pwritev2(fd, iov, (int)n, at, 0) : preadv2(fd, iov, (int)n, at, 0);
-		if (got < 0 && done)
-			break;
+		got = t->write ? pwritev2(t->fd, iov, (int)n, at, 0) :
+				 preadv2(t->fd, iov, (int)n, at, 0);
 		if (got < 0)
 			return -errno;
-		done += (size_t)got;
-		if ((size_t)got < want)
+		t->done += (size_t)got;
+		if ((size_t)got == want)
+			continue;
+		if (!got || !fs_cut_short(t))
 			break;
+		*mem = from;
+		(void)iov_cursor_skip(mem, (size_t)got);
 	}
-	*ret_done = done;
 	return 0;
 }
 
@@ -55,18 +78,24 @@ int fs_op_read(struct fs_call *c)
 {
 	_cleanup_handle_ struct fs_handle_ref h = { 0 };
 	const struct fuse_read_in *in = fs_arg(c);
-	size_t done;
+	struct fs_transfer t = { .off = in->offset };
 	int r = fs_href(c, in->fh, false, &h);
 
 	if (r < 0)
 		return r;
 	if (in->size > c->room)
 		return -EINVAL;
-	r = fs_transfer(h.h->fd, &c->out, in->size, in->offset, false, &done);
-	if (r < 0)
+	t.fd = h.h->fd;
+	r = fs_transfer(&t, &c->out, in->size);
+	/*
+	 * A program that reads gets what there is, and the error with its next read. But the kernel fills
+	 * pages of its cache behind a short reply with zeroes, and believes that the file ends there: for it all of
+	 * the read has failed. Then it reads page by page.
+	 */
+	if (r < 0 && (!t.done || !(in->read_flags & FUSE_READ_LOCKOWNER)))
 		return r;
-	c->data = done;
-	fs_count(&c->s->read_bytes, done);
+	c->data = t.done;
+	fs_count(&c->s->read_bytes, t.done);
 	return 0;
 }
 
@@ -76,7 +105,7 @@ int fs_op_write(struct fs_call *c)
 	_cleanup_cred_ struct cred cred = { 0 };
 	const struct fuse_write_in *in = fs_arg(c);
 	struct fuse_write_out out = { 0 };
-	size_t done;
+	struct fs_transfer t = { .off = in->offset, .write = true };
 	int r = fs_href(c, in->fh, false, &h);
 
 	if (r < 0)
@@ -85,11 +114,13 @@ int fs_op_write(struct fs_call *c)
 		return -EROFS;
 	if (in->write_flags & FUSE_WRITE_KILL_SUIDGID)
 		cred_drop_fsetid(&cred);
-	r = fs_transfer(h.h->fd, &c->in, in->size, in->offset, true, &done);
-	if (r < 0)
+	t.fd = h.h->fd;
+	r = fs_transfer(&t, &c->in, in->size);
+	/* The kernel ignores how much of its cached pages was written: only an error is heard of. */
+	if (r < 0 && (!t.done || in->write_flags & FUSE_WRITE_CACHE))
 		return r;
-	out.size = (uint32_t)done;
-	fs_count(&c->s->write_bytes, done);
+	out.size = (uint32_t)t.done;
+	fs_count(&c->s->write_bytes, t.done);
 	return fs_put(c, &out, sizeof(out));
 }
 
