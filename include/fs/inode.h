@@ -9,24 +9,28 @@
 
 #include "base/num.h"
 #include "dax/dax.h"
+#include "fs/page_cache.h"
 
 /*
  * Concepts: a regular file gets an entry when it is first opened, and keeps it until the kernel
  * forgets the node (but never while it is open). Node ids are the host's.
  *
  * The size is the host's business and may change at any time. What we know of it carries an epoch,
- * so that an attribute that was asked for before a truncation is not taken for newer than it. A size
- * that we believe must not be larger than the file's: the window may not be touched behind the end.
+ * so that an attribute that was asked for before a truncation is not taken for newer than it. A
+ * size that we believe must not be larger than the file's: the window may not be touched behind the
+ * end.
  *
  * Locks, in the order in which they may be taken:
- *   1. inode.io     held shared by copies through the window, exclusively by whatever may shorten
+ *   1. the settling lock  one of a few, chosen by the number of the file: held by whoever sets
+ *                   the host's mtime, until the host has it
+ *   2. inode.io     held shared by copies through the window, exclusively by whatever may shorten
  *                   the file
- *   2. inode_table shard locks   guard the table, opens and forgotten, and make references
- *   3. inode.lock   guards changes of size, end_until, epoch and privs
+ *   3. inode_table shard locks   guard the table, opens and forgotten, and make references
+ *   4. inode.lock   guards changes of size, told, end_until, epoch and privs
  *
- * Each request passes here, so the usual ways take few locks: an access to data reads size and privs
- * without (it may see them as of before a change, as if it had come earlier), a reference is given back
- * without, and so is said that a file was touched.
+ * Each request passes here, so the usual ways take few locks: an access to data reads size and
+ * privs without (it may see them as of before a change, as if it had come earlier), a reference is
+ * given back without, and so is said that a file was touched.
  */
 
 /*
@@ -49,28 +53,35 @@ struct inode {
 	uint64_t nodeid;
 	pthread_rwlock_t io;
 	struct dax_inode *dax; /* NULL when the window is not used */
-	_Atomic bool use_dax;  /* whether reads and writes may use it; set at open */
 
 	/* Written under the lock, read without: */
 	pthread_mutex_t lock;
 	_Atomic uint64_t size; /* bytes, or INODE_SIZE_UNKNOWN */
 	/* Until then a READ at size may be told that this is the end, in ns; 0 mostly. */
 	_Atomic uint64_t end_until;
-	_Atomic(enum privs) privs;
-	uint64_t epoch; /* of the last change of size that we made ourselves; under the lock alone */
+	/* Under the lock alone: */
+	uint64_t told;	/* the size in the host's last attributes, or INODE_SIZE_UNKNOWN */
+	uint64_t epoch; /* of the last change of size that we made ourselves */
 
 	/* Of no lock: */
-	_Atomic uint64_t atime_ns; /* time_now_ns() of the last read that the host saw */
-	_Atomic bool size_wanted;  /* ask for the size before the next access */
-	_Atomic bool atime_due;	   /* a time of the file moved since the host last saw a read */
-	_Atomic bool touched;	   /* see inode_touched() */
+	_Atomic uint64_t atime_ns;    /* time_now_ns() of the last read that the host saw */
+	_Atomic bool size_wanted;     /* ask for the size before the next access */
+	_Atomic bool atime_due;	      /* a time of the file moved since the host last saw a read */
+	_Atomic bool touched, listed; /* see inode_touched() */
+	_Atomic bool use_dax;	      /* whether reads and writes may use the window; set at open */
+	_Atomic bool direct;	      /* it is open with FOPEN_DIRECT_IO; set at open */
+
+	bool settle;	       /* under the settling lock: mtime is to be set */
+	_Atomic uint8_t privs; /* enum privs; written under the lock, read without */
 
 	/* Made under the shard's lock, given back without: */
 	_Atomic unsigned int refs;
 	/* Of the shard's lock: */
-	unsigned int opens;
-	bool forgotten;
+	unsigned int opens : 31;
+	bool forgotten : 1;
 	struct inode *next;
+
+	struct page_cache page_cache; /* when it is direct */
 };
 
 struct inode_table;
@@ -97,9 +108,9 @@ void inode_forget(struct inode_table *t, uint64_t nodeid);
 struct inode *inode_get(struct inode_table *t, uint64_t nodeid);
 
 /*
- * Where a thread has found a file of late; a thread has INODE_MEMOS of them. The entry of an open file stays, so
- * that what was found of it is right as long as no entry at all has gone since; other memos' entries may be gone.
- * All 0: nothing yet.
+ * Where a thread has found a file of late; a thread has INODE_MEMOS of them. The entry of an open
+ * file stays, so that what was found of it is right as long as no entry at all has gone since;
+ * other memos' entries may be gone. All 0: nothing yet.
  */
 struct inode_memo {
 	uint64_t gone; /* of the table, when it was found */
@@ -110,26 +121,37 @@ struct inode_memo {
 #define INODE_MEMOS 8u
 
 /*
- * inode_get_open() - as inode_get(), without a lock mostly, for a file that is open until the caller has
- * answered, as whose data the kernel reads or writes is. @memos are the thread's own, for this table.
+ * inode_get_open() - as inode_get(), without a lock mostly, for a file that is open until the
+ * caller has answered, as whose data the kernel reads or writes is. @memos are the thread's own,
+ * for this table.
  */
 struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inode_memo *memos);
 
 /*
- * inode_io_lock() - take i->io, shared for an access to data through the window or exclusive for what
- * may take data away. Says waiting_begin() when it has to wait.
+ * inode_io_lock() - take i->io, shared for an access to data through the window or exclusive for
+ * what may take data away. Says waiting_begin() when it has to wait.
  */
 void inode_io_lock(struct inode *i, bool exclusive);
 void inode_put(struct inode_table *t, struct inode *i);
 
-/* inode_touched() - @i was written through the window: the host's mtime is to follow. Any thread. */
-void inode_touched(struct inode_table *t, struct inode *i);
+/*
+ * inode_touched() - @i was written through the window: the host's mtime is to follow. True: the
+ * caller lists the file for that. Who takes it from the list clears i->listed first. Any thread.
+ */
+bool inode_touched(struct inode_table *t, struct inode *i);
 
-/* inode_settled() - true when the host's mtime is to follow: the caller has it set. Any thread. */
-bool inode_settled(struct inode_table *t, struct inode *i);
-
-/* inode_any_touched() - false: inode_settled() is false for all, what was answered before included. */
+/* inode_any_touched() - false: no mtime is due, and none is being set. */
 bool inode_any_touched(struct inode_table *t);
+
+/*
+ * inode_settle_begin() - take the settling lock if the mtime of @i may be due, or if another thread
+ * is about to set it: it is set when this returns. False: it is not, and the lock is not held. Says
+ * waiting_begin() when it has to wait. inode_settle_due() - true: the caller has the host set
+ * mtime, or sets it otherwise. Under the lock. inode_settle_end() - the host has it.
+ */
+bool inode_settle_begin(struct inode_table *t, struct inode *i);
+bool inode_settle_due(struct inode *i);
+void inode_settle_end(struct inode_table *t, struct inode *i);
 
 /* inode_epoch() - to be taken before the host is asked for a size. */
 uint64_t inode_epoch(void);
@@ -141,9 +163,15 @@ uint64_t inode_epoch(void);
  */
 void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked);
 
+/* inode_told_early() - the host said @size of a file without an entry: a hint, for when it gets
+ * one. Any thread. */
+void inode_told_early(struct inode_table *t, uint64_t nodeid, uint64_t size);
+
 /*
- * inode_learn_end() - as inode_learn_size(), by a short READ that ended at @end: for the next @ns, and
- * as long as nothing is written to the host, inode_at_end() may repeat once that the file ends there.
+ * inode_learn_end() - a READ of epoch @asked ended early, at @end. Where that is the size that the
+ * host has told, it is the end of the file: for the next @ns, and as long as nothing is written to
+ * the host, inode_at_end() may repeat that once. Elsewhere it can be an error of the host's disk,
+ * or a file without a size: the size is asked for.
  */
 void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns);
 

@@ -12,6 +12,8 @@
 #include "fs/cost.h"
 #include "fs/inode.h"
 #include "fs/lock.h"
+#include "fs/notifier.h"
+#include "fs/times.h"
 #include "wire/fuse_init.h"
 #include "wire/fuse_req.h"
 
@@ -38,12 +40,14 @@ struct relay {
 	bool dax_inode;	 /* dax=inode: only files to which the host gives FUSE_ATTR_DAX */
 	struct inode_table *inodes;
 	struct lock_waits *lock_waits;
+	struct times *times;
+	struct notifier *notifier; /* set before the first request */
 	struct fuse_init_wish wish;
 	struct relay_worker *workers; /* linked; see relay_add_worker() */
 
 	/* Set by INIT. */
 	struct fuse_init_result agreed;
-	bool direct_io; /* files served from the window are opened with FOPEN_DIRECT_IO */
+	bool direct_mmap; /* the kernel maps files that are open with FOPEN_DIRECT_IO */
 	struct cost cost;
 	_Atomic int init_state; /* 0 not yet, 1 done, or the negative errno of its failure */
 };

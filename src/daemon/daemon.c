@@ -159,7 +159,8 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 		return r;
 	d->relay.inodes = inode_table_create(d->relay.dax);
 	d->relay.lock_waits = lock_waits_create(d->relay.client);
-	if (!d->relay.inodes || !d->relay.lock_waits)
+	d->relay.times = times_create(d->relay.client, d->relay.inodes);
+	if (!d->relay.inodes || !d->relay.lock_waits || !d->relay.times)
 		return -ENOMEM;
 	d->relay.wish.dax = d->relay.dax;
 	d->relay.by_cost = d->o->dax == DAX_DEFAULT;
@@ -182,6 +183,9 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 	d->session = mount_make(args, d->dev->tag[0] ? d->dev->tag : "virtiofs", d->o->mountpoint);
 	if (!d->session)
 		return -EIO;
+	d->relay.notifier = notifier_create(fuse_session_fd(d->session));
+	if (!d->relay.notifier)
+		return -ENOMEM;
 	r = workers_start(&d->relay, fuse_session_fd(d->session), d->wake, d->o->max_threads,
 			  relay_slot_cap(d->max_write), &d->workers);
 	if (r < 0)
@@ -328,13 +332,16 @@ static void daemon_end(struct daemon *d)
 
 	/* Who waits for a lock has the file open, and would hold the mount up. */
 	lock_waits_stop(d->relay.lock_waits);
+	times_stop(d->relay.times);
 	if (d->session && d->workers)
 		daemon_unmount(d);
 	if (d->dev)
 		watched = pthread_create(&watchdog, NULL, daemon_watchdog, d) == 0;
 	lock_waits_join(d->relay.lock_waits);
+	notifier_destroy(d->relay.notifier);
 	workers_stop(d->workers);
 	rings_stop(d->rings);
+	times_destroy(d->relay.times);
 	lock_waits_destroy(steal_ptr(d->relay.lock_waits));
 	if (d->session) {
 		fuse_session_unmount(d->session);

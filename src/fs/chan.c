@@ -50,3 +50,18 @@ void chan_reply(int fd, uint64_t unique, const void *rep, size_t len)
 	log_warn_ratelimited("the kernel does not take a reply of %zu bytes: %m", len);
 	chan_reply_error(fd, unique, -EIO);
 }
+
+void chan_notify_inval_inode(int fd, uint64_t nodeid, uint64_t off, uint64_t len)
+{
+	struct {
+		struct fuse_out_header h;
+		struct fuse_notify_inval_inode_out out;
+	} n = {
+		.h = { .len = sizeof(n), .error = FUSE_NOTIFY_INVAL_INODE },
+		.out = { .ino = nodeid, .off = (int64_t)off, .len = (int64_t)len },
+	};
+
+	/* ENOENT: the kernel does not know the file any more */
+	if (write(fd, &n, sizeof(n)) < 0 && errno != ENOENT)
+		log_dbg("notification of the kernel: %m");
+}

@@ -10,23 +10,25 @@
 #include "relay_priv.h"
 
 /*
- * A program that reads a file to its end asks once more behind a short read. That short read was the
- * host's word on where the file ends; so soon afterwards it is repeated without asking, once.
+ * A program that reads a file to its end asks once more behind a short read. Where that ended at
+ * the size that the host has told, it is the end; so soon afterwards it is repeated without asking,
+ * once.
  */
 #define END_TRUST_NS (2 * NSEC_PER_MS)
 
 /* Where reads and writes alternate, the host sees a read of every so many ns. */
 #define ATIME_NS (10 * NSEC_PER_MS)
 
-/* Of small misses one in so many is timed: two readings of the clock cost as much as a look at the window. */
+/* Of small misses one in so many is timed: two readings of the clock cost as much as a look at the
+ * window. */
 #define MISS_TIMED 8u
 
 /* What is known of a file when an access to it begins. All of it may change at once. */
 struct known {
-	bool size;	 /* the size is known */
-	uint64_t limit;	 /* whole pages inside the file, in bytes */
+	bool size;	/* the size is known */
+	uint64_t limit; /* whole pages inside the file, in bytes */
 	enum privs privs;
-	bool atime_due;	 /* a read must be seen by the host */
+	bool atime_due; /* a read must be seen by the host */
 };
 
 static struct known inode_known(struct inode *i)
@@ -37,7 +39,8 @@ static struct known inode_known(struct inode *i)
 	return (struct known){ .size = known,
 			       .limit = known ? align_down(size, PAGE_4K) : 0,
 			       .privs = i->privs,
-			       .atime_due = i->atime_due && time_now_ns() - i->atime_ns >= ATIME_NS };
+			       .atime_due =
+				       i->atime_due && time_now_ns() - i->atime_ns >= ATIME_NS };
 }
 
 /* Ask the host for the size, if somebody found that it is wanted. */
@@ -49,7 +52,8 @@ static void renew_size(struct relay *r, struct inode *i)
 	/* relaxed: who misses it learns the same from the next reply */
 	if (!atomic_load_explicit(&i->size_wanted, memory_order_relaxed))
 		return;
-	if (atomic_exchange(&i->size_wanted, false) && client_getattr(r->client, i->nodeid, &attr) == 0)
+	if (atomic_exchange(&i->size_wanted, false) &&
+	    client_getattr(r->client, i->nodeid, &attr) == 0)
 		inode_learn_size(i, attr.size, asked);
 }
 
@@ -79,18 +83,18 @@ struct trip {
 	uint64_t off;
 	uint32_t size;
 	struct known known; /* of the file, from before a reply of the host */
-	bool unseen;	   /* the window declined it, and has yet to count it */
-	bool both;	   /* either way is open: what it costs can be compared */
-	enum cost_way way; /* that was chosen */
-	bool sample;	   /* its cost is wanted */
-	uint64_t begin;	   /* in ns; 0 when not wanted */
+	bool unseen;	    /* the window declined it, and has yet to count it */
+	bool both;	    /* either way is open: what it costs can be compared */
+	enum cost_way way;  /* that was chosen */
+	bool sample;	    /* its cost is wanted */
+	uint64_t begin;	    /* in ns; 0 when not wanted */
 };
 
 /* Does a look at the window suffice? Where the way is chosen by cost it does not. */
 static bool trip_declined(struct trip *t)
 {
-	t->unseen = t->i->use_dax && t->size < COST_SIZE_MIN &&
-		    dax_declines(t->i->dax, FOFF(t->off));
+	t->unseen =
+		t->i->use_dax && t->size < COST_SIZE_MIN && dax_declines(t->i->dax, FOFF(t->off));
 	return t->unseen;
 }
 
@@ -156,7 +160,9 @@ static int trip_by_host(struct relay_req *q, struct trip *t, struct relay_rep *r
 		s->meanwhile = trip_under_way;
 		s->meanwhile_arg = t;
 	}
-	t->begin = t->i && (t->both || ++q->w->misses % MISS_TIMED == 0) ? time_now_ns() : 0;
+	t->begin = t->i && t->i->dax && (t->both || ++q->w->misses % MISS_TIMED == 0)
+			   ? time_now_ns()
+			   : 0;
 	/* What misses the window tells the cost of the other way, too. */
 	t->sample = t->both && (t->way == COST_WINDOW || t->sample);
 	r = relay_exchange(q, rep);
@@ -175,6 +181,8 @@ static bool read_from_window(struct relay_req *q, struct trip *t)
 	struct inode *i = t->i;
 	int r = -EAGAIN;
 
+	if (!i->use_dax)
+		return false;
 	renew_size(q->r, i);
 	if (trip_declined(t))
 		return false;
@@ -199,10 +207,12 @@ static void atime_settled(struct inode *i)
 	i->atime_ns = time_now_ns();
 }
 
-/* The file that is read or written; NULL: it is nothing to the window. */
+/* The file that is read or written; NULL: it is nothing to the window, nor beside pages of the
+ * guest. */
 static struct inode *data_inode(struct relay_req *q)
 {
-	return q->r->dax ? inode_get_open(q->r->inodes, q->h->nodeid, q->w->memos) : NULL;
+	return relay_keeps_files(q->r) ? inode_get_open(q->r->inodes, q->h->nodeid, q->w->memos)
+				       : NULL;
 }
 
 void relay_read(struct relay_req *q)
@@ -214,6 +224,8 @@ void relay_read(struct relay_req *q)
 	uint64_t asked;
 	int r;
 
+	if (i && i->direct && !(in->read_flags & FUSE_READ_LOCKOWNER))
+		page_cache_read(&i->page_cache, in->offset, in->size);
 	if (i && i->use_dax && inode_at_end(i, in->offset)) {
 		relay_answer(q, 0, 0);
 		inode_put(q->r->inodes, i);
@@ -221,13 +233,13 @@ void relay_read(struct relay_req *q)
 	}
 	if (!i || !read_from_window(q, &t)) {
 		asked = inode_epoch();
-		if (i)
+		if (i && i->use_dax)
 			atime_settled(i);
 		r = trip_by_host(q, &t, &rep);
 		relay_finish(q, r);
 		if (r == 0 && !rep.error) {
 			counter_add(COUNTER_virtqueue_read_bytes, rep.len);
-			if (i)
+			if (i && i->use_dax)
 				learn_from_read(i, &t.known, in, rep.len, asked);
 		}
 	}
@@ -242,48 +254,52 @@ static enum privs privs_after(const struct fuse_write_in *in)
 
 /*
  * A write through the window must look like one. The first write after an open or a change of
- * attributes goes to the host, which drops setuid, setgid and capabilities; mtime follows by
- * relay_settle_times().
+ * attributes goes to the host, which drops setuid, setgid and capabilities; mtime follows
+ * (fs/times.h). False: it was not written.
  */
-static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in, struct trip *t)
+static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in, struct trip *t,
+			    const void *data)
 {
 	struct inode *i = t->i;
 	int r = -EAGAIN;
 
+	if (!i || !i->use_dax)
+		return false;
 	renew_size(q->r, i);
 	if (trip_declined(t))
 		return false;
 	inode_io_lock(i, false);
 	t->known = inode_known(i);
 	if (t->known.privs >= privs_after(in) && trip_by_window(q, t))
-		r = dax_write(i->dax, FOFF(t->off), q->p.rest, t->size, t->known.limit);
+		r = dax_write(i->dax, FOFF(t->off), data, t->size, t->known.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
 		return false;
 	trip_ended(q, t, COST_WINDOW);
 
-	inode_touched(q->r->inodes, i);
+	if (inode_touched(q->r->inodes, i))
+		times_touched(q->r->times, i->nodeid);
 	i->atime_due = true;
-	*(struct fuse_write_out *)relay_payload(q) = (struct fuse_write_out){ .size = in->size };
-	relay_answer(q, 0, sizeof(struct fuse_write_out));
 	return true;
 }
 
-/* The host has written: what follows for us. Before the kernel hears of it. */
-static void written_by_host(struct relay_req *q, struct inode *i, const struct fuse_write_in *in,
-			    const struct relay_rep *rep)
+/* The host has written: what follows for us, before the kernel hears of it. Returns how much; 0 is
+ * an error, too. */
+static uint32_t written_by_host(struct relay_req *q, struct trip *t, const struct fuse_write_in *in,
+				const struct relay_rep *rep)
 {
+	struct inode *i = t->i;
 	struct fuse_write_out out;
 	uint64_t end;
 
 	if (rep->error || rep->len < sizeof(out))
-		return;
+		return 0;
 	memcpy(&out, rep->payload, sizeof(out));
-	if (out.size > in->size || !add_u64(in->offset, out.size, &end))
-		return;
+	if (out.size > t->size || !add_u64(t->off, out.size, &end))
+		return 0;
 	counter_add(COUNTER_virtqueue_write_bytes, out.size);
-	if (!i)
-		return;
+	if (!i || !i->use_dax)
+		return out.size;
 	inode_size_grown(i, end);
 	(void)pthread_mutex_lock(&i->lock);
 	i->privs = MAX(i->privs, privs_after(in));
@@ -291,21 +307,110 @@ static void written_by_host(struct relay_req *q, struct inode *i, const struct f
 	i->atime_due = true;
 	if (i->size == INODE_SIZE_UNKNOWN)
 		i->size_wanted = true;
+	return out.size;
+}
+
+/* Answer that all was written, or as an error. */
+static void answer_written(struct relay_req *q, int error, uint32_t size)
+{
+	*(struct fuse_write_out *)relay_payload(q) = (struct fuse_write_out){ .size = size };
+	relay_answer(q, error, sizeof(struct fuse_write_out));
+}
+
+static struct trip write_trip(struct inode *i, uint64_t off, uint32_t size)
+{
+	return (struct trip){ .i = i, .op = COST_WRITE, .off = off, .size = size };
+}
+
+static void write_direct(struct relay_req *q, struct inode *i, const struct fuse_write_in *in)
+{
+	struct trip t = write_trip(i, in->offset, in->size);
+	bool track = i && i->direct && in->write_flags & FUSE_WRITE_LOCKOWNER;
+	struct page_range range;
+	struct relay_rep rep;
+	bool by_window;
+	int r = 0;
+
+	if (track)
+		page_cache_write_begin(&i->page_cache, &range, in->offset, in->size);
+	by_window = write_to_window(q, in, &t, q->p.rest);
+	if (!by_window)
+		r = trip_by_host(q, &t, &rep);
+	if (!by_window && r == 0)
+		(void)written_by_host(q, &t, in, &rep);
+	if (track && page_cache_write_end(&i->page_cache, &range, r == 0))
+		notifier_drop_pages(q->r->notifier, i->nodeid, in->offset, in->size);
+	if (by_window)
+		answer_written(q, 0, in->size);
+	else
+		relay_finish(q, r);
+}
+
+/*
+ * Write @len bytes at @off, which lie in the request at @data, as a request of its own. It is put
+ * in front of what follows in the buffer. Returns how many were written, or a negative errno.
+ */
+static int write_back_part(struct relay_req *q, struct inode *i, uint64_t off, uint32_t len,
+			   const char *data)
+{
+	struct fuse_in_header *h = (void *)q->w->slot->req;
+	struct fuse_write_in *in = (void *)(h + 1);
+	struct trip t = write_trip(i, off, len);
+	struct relay_rep rep;
+	uint32_t done;
+	int r;
+
+	if (write_to_window(q, in, &t, data))
+		return (int)len;
+	memmove(in + 1, data, len);
+	in->offset = off;
+	in->size = len;
+	q->len = sizeof(*h) + sizeof(*in) + len;
+	h->len = (uint32_t)q->len;
+	r = trip_by_host(q, &t, &rep);
+	if (r < 0)
+		return r;
+	done = written_by_host(q, &t, in, &rep);
+	return done ? (int)done : rep.error ? rep.error : -EIO;
+}
+
+/*
+ * Pages that stores made dirty are written back: without what is newer on the host
+ * (fs/page_cache.h), and to the end. The kernel takes no notice of a write-back that was cut short
+ * (fs/fuse/file.c, fuse_writepage_end()), so that nobody would hear of the error behind it.
+ */
+static void write_back(struct relay_req *q, struct inode *i, const struct fuse_write_in *in)
+{
+	const uint64_t first = in->offset;
+	const uint32_t all = in->size;
+	const char *data = q->p.rest;
+	struct page_range range;
+	uint64_t off = first, end = first + all, len;
+	int r = 0;
+
+	if (i)
+		page_cache_back_begin(&i->page_cache, &range, first, all);
+	while (r >= 0 && off < end) {
+		len = end - off;
+		if (i && !page_cache_back_next(&i->page_cache, &range, &off, &len))
+			break;
+		r = write_back_part(q, i, off, (uint32_t)len, data + (off - first));
+		off += r > 0 ? (uint64_t)r : 0;
+	}
+	if (i)
+		page_cache_back_end(&i->page_cache, &range);
+	answer_written(q, MIN(r, 0), all);
 }
 
 void relay_write(struct relay_req *q)
 {
 	const struct fuse_write_in *in = q->p.arg;
 	struct inode *i = data_inode(q);
-	struct trip t = { .i = i, .op = COST_WRITE, .off = in->offset, .size = in->size };
-	struct relay_rep rep;
-	int r;
+	uint64_t end;
 
-	if (!i || !write_to_window(q, in, &t)) {
-		r = trip_by_host(q, &t, &rep);
-		if (r == 0)
-			written_by_host(q, i, in, &rep);
-		relay_finish(q, r);
-	}
+	if (in->write_flags & FUSE_WRITE_CACHE && add_u64(in->offset, in->size, &end))
+		write_back(q, i, in);
+	else
+		write_direct(q, i, in);
 	inode_put(q->r->inodes, i);
 }

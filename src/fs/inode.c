@@ -23,11 +23,22 @@ struct inode_shard {
 /* So many entries freed are some 2.5 MiB that the allocator would keep for ever. */
 #define TRIM_AFTER 8192u
 
+/*
+ * Sizes that the host has told of files without an entry, which get one when they are opened. A number is
+ * stored as check = nodeid ^ size, so that a reader sees when the two words are not of one file.
+ */
+#define TOLD 1024u
+
+struct told {
+	_Atomic uint64_t check, size;
+};
+
 struct inode_table {
 	struct dax *dax;
 	_Atomic uint64_t gone; /* entries taken out, and one */
 	_Atomic unsigned int touched; /* entries, or for a moment more */
 	struct inode_shard shard[SHARDS];
+	struct told told[TOLD];
 };
 
 static _Atomic uint64_t size_epoch = 1;
@@ -38,6 +49,16 @@ static uint64_t node_hash(uint64_t v)
 	v = (v ^ v >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
 	v = (v ^ v >> 27) * UINT64_C(0x94d049bb133111eb);
 	return v ^ v >> 31;
+}
+
+/* Few, because an entry is small, and seldom are two files settled at a time. */
+#define SETTLING 32u
+
+static pthread_mutex_t settling[SETTLING] = { [0 ... SETTLING - 1] = PTHREAD_MUTEX_INITIALIZER };
+
+static pthread_mutex_t *settling_of(const struct inode *i)
+{
+	return &settling[node_hash(i->nodeid) % SETTLING];
 }
 
 static struct inode_shard *shard_of(struct inode_table *t, uint64_t nodeid)
@@ -80,6 +101,7 @@ struct inode_table *inode_table_create(struct dax *dax)
 static void inode_free(struct inode *i)
 {
 	dax_inode_destroy(i->dax);
+	page_cache_closed(&i->page_cache);
 	(void)pthread_rwlock_destroy(&i->io);
 	(void)pthread_mutex_destroy(&i->lock);
 	free(i);
@@ -142,6 +164,31 @@ static void shard_grow_locked(struct inode_shard *s)
 	s->nbuckets = bigger.nbuckets;
 }
 
+static struct told *told_of(struct inode_table *t, uint64_t nodeid)
+{
+	return &t->told[node_hash(nodeid) % TOLD];
+}
+
+void inode_told_early(struct inode_table *t, uint64_t nodeid, uint64_t size)
+{
+	struct told *o = told_of(t, nodeid);
+
+	/* relaxed: see struct told */
+	atomic_store_explicit(&o->check, nodeid ^ size, memory_order_relaxed);
+	atomic_store_explicit(&o->size, size, memory_order_relaxed);
+}
+
+/* What was told last, or INODE_SIZE_UNKNOWN. */
+static uint64_t told_early(struct inode_table *t, uint64_t nodeid)
+{
+	const struct told *o = told_of(t, nodeid);
+	uint64_t size = atomic_load_explicit(&o->size, memory_order_relaxed);
+
+	return atomic_load_explicit(&o->check, memory_order_relaxed) == (nodeid ^ size) ?
+		       size :
+		       INODE_SIZE_UNKNOWN;
+}
+
 static struct inode *inode_create(struct inode_table *t, uint64_t nodeid)
 {
 	struct inode *i = calloc(1, sizeof(*i));
@@ -158,6 +205,7 @@ static struct inode *inode_create(struct inode_table *t, uint64_t nodeid)
 	}
 	i->nodeid = nodeid;
 	atomic_init(&i->size, INODE_SIZE_UNKNOWN);
+	i->told = told_early(t, nodeid);
 	/* A truncation must not wait for ever behind a stream of readers. */
 	(void)pthread_rwlockattr_init(&attr);
 	(void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -264,7 +312,8 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 	(void)pthread_mutex_unlock(&s->lock);
 	if (!i)
 		return;
-	(void)inode_settled(t, i);
+	if (atomic_load(&i->touched))
+		atomic_fetch_sub(&t->touched, 1);
 	/* Without the lock: what is mapped is waited for. */
 	inode_free(i);
 	/* Some ms for each thousands of FORGETs. */
@@ -284,32 +333,53 @@ void inode_put(struct inode_table *t, struct inode *i)
 		inode_change(t, nodeid, NULL);
 }
 
-void inode_touched(struct inode_table *t, struct inode *i)
+bool inode_touched(struct inode_table *t, struct inode *i)
 {
-	if (atomic_load(&i->touched))
-		return;
-	/* Counted before it is seen, or settling it could take away what another counted. */
-	atomic_fetch_add(&t->touched, 1);
-	if (atomic_exchange(&i->touched, true))
-		atomic_fetch_sub(&t->touched, 1);
-}
-
-bool inode_settled(struct inode_table *t, struct inode *i)
-{
-	if (!atomic_load(&i->touched) || !atomic_exchange(&i->touched, false))
-		return false;
-	atomic_fetch_sub(&t->touched, 1);
-	return true;
+	if (!atomic_load(&i->touched)) {
+		/* Counted before it is seen, or settling it could take away what another counted. */
+		atomic_fetch_add(&t->touched, 1);
+		if (atomic_exchange(&i->touched, true))
+			atomic_fetch_sub(&t->touched, 1);
+	}
+	return !atomic_load(&i->listed) && !atomic_exchange(&i->listed, true);
 }
 
 bool inode_any_touched(struct inode_table *t)
 {
+	/* Counted until the host has it, so that 0 says that nobody is about to set a time either. */
 	return atomic_load(&t->touched);
+}
+
+bool inode_settle_begin(struct inode_table *t, struct inode *i)
+{
+	if (!inode_any_touched(t))
+		return false;
+	if (pthread_mutex_trylock(settling_of(i))) {
+		waiting_begin();
+		(void)pthread_mutex_lock(settling_of(i));
+	}
+	i->settle = atomic_exchange(&i->touched, false);
+	return true;
+}
+
+bool inode_settle_due(struct inode *i)
+{
+	return i->settle;
+}
+
+void inode_settle_end(struct inode_table *t, struct inode *i)
+{
+	if (i->settle)
+		atomic_fetch_sub(&t->touched, 1);
+	i->settle = false;
+	(void)pthread_mutex_unlock(settling_of(i));
 }
 
 static void released_locked(struct inode *i)
 {
 	i->opens -= i->opens != 0;
+	if (!i->opens)
+		page_cache_closed(&i->page_cache);
 }
 
 void inode_released(struct inode_table *t, uint64_t nodeid)
@@ -339,39 +409,55 @@ static void overtake_locked(struct inode *i)
 	i->epoch = atomic_fetch_add(&size_epoch, 1) + 1;
 }
 
+static void unknown_locked(struct inode *i)
+{
+	i->size = INODE_SIZE_UNKNOWN;
+	i->size_wanted = true;
+	overtake_locked(i);
+}
+
 void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns)
+{
+	scoped_lock(&i->lock);
+	if (i->epoch > asked)
+		return;
+	if (end != (i->size == INODE_SIZE_UNKNOWN ? i->told : i->size)) {
+		unknown_locked(i);
+		return;
+	}
+	i->size = end;
+	i->size_wanted = false;
+	i->end_until = time_now_ns() + ns;
+}
+
+void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
 {
 	bool shrunk;
 
+	/* Nothing new, overtaken or not. */
+	if (i->size == size && !i->size_wanted && !i->end_until)
+		return;
 	(void)pthread_mutex_lock(&i->lock);
 	if (i->epoch > asked) {
 		(void)pthread_mutex_unlock(&i->lock);
 		return;
 	}
-	shrunk = i->size != INODE_SIZE_UNKNOWN && end < i->size;
-	i->size = end;
+	shrunk = i->size != INODE_SIZE_UNKNOWN && size < i->size;
+	i->size = i->told = size;
 	i->size_wanted = false;
-	i->end_until = ns ? time_now_ns() + ns : 0;
+	i->end_until = 0;
 	(void)pthread_mutex_unlock(&i->lock);
 	if (shrunk && i->dax) {
 		inode_io_lock(i, true);
-		dax_drop(i->dax, FOFF(align_down(end, PAGE_4K)));
+		dax_drop(i->dax, FOFF(align_down(size, PAGE_4K)));
 		(void)pthread_rwlock_unlock(&i->io);
 	}
-}
-
-void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
-{
-	/* Nothing new, overtaken or not. */
-	if (i->size == size && !i->size_wanted && !i->end_until)
-		return;
-	inode_learn_end(i, size, asked, 0);
 }
 
 void inode_size_changed(struct inode *i, uint64_t size)
 {
 	scoped_lock(&i->lock);
-	i->size = size;
+	i->size = i->told = size;
 	i->size_wanted = false;
 	overtake_locked(i);
 }
@@ -383,14 +469,14 @@ void inode_size_grown(struct inode *i, uint64_t end)
 	overtake_locked(i);
 	if (i->size != INODE_SIZE_UNKNOWN && end > i->size)
 		i->size = end;
+	if (i->told != INODE_SIZE_UNKNOWN && end > i->told)
+		i->told = INODE_SIZE_UNKNOWN;
 }
 
 void inode_size_unknown(struct inode *i)
 {
 	scoped_lock(&i->lock);
-	i->size = INODE_SIZE_UNKNOWN;
-	i->size_wanted = true;
-	overtake_locked(i);
+	unknown_locked(i);
 }
 
 bool inode_at_end(struct inode *i, uint64_t off)

@@ -13,16 +13,15 @@
  * refuses to map such a file shared, which programs need more than the single copy: there the
  * guest's page cache is used, even if the host asks for direct I/O, as the kernel's DAX ignores that.
  */
-static void choose_cache(const struct relay *r, const struct inode *i, struct fuse_open_out *out)
+static void choose_cache(const struct relay *r, struct inode *i, struct fuse_open_out *out)
 {
-	if (!i->use_dax)
-		return;
-	if (!r->direct_io) {
+	if (i->use_dax && !r->direct_mmap) {
 		out->open_flags &= ~(uint32_t)FOPEN_DIRECT_IO;
-		return;
+	} else if (i->use_dax) {
+		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+		out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
 	}
-	out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
-	out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
+	atomic_store(&i->direct, r->direct_mmap && out->open_flags & FOPEN_DIRECT_IO);
 }
 
 /*
@@ -33,6 +32,9 @@ static void opened(struct relay *r, struct inode *i, const struct fuse_attr *att
 {
 	uint64_t asked = inode_epoch();
 	struct fuse_attr fresh;
+
+	if (!r->dax)
+		return;
 
 	(void)pthread_mutex_lock(&i->lock);
 	i->size = INODE_SIZE_UNKNOWN;
@@ -69,7 +71,7 @@ void relay_open(struct relay_req *q)
 		return;
 	}
 	out = open_out(&rep, 0);
-	if (out && q->r->dax) {
+	if (out && relay_keeps_files(q->r)) {
 		i = inode_opened(q->r->inodes, q->h->nodeid);
 		if (i) {
 			opened(q->r, i, NULL);
@@ -78,6 +80,14 @@ void relay_open(struct relay_req *q)
 		}
 	}
 	relay_pass(q);
+}
+
+/* Another may have made it before, and O_TRUNC emptied it. */
+static void emptied(struct inode *i, uint64_t size)
+{
+	inode_io_lock(i, true);
+	dax_drop(i->dax, FOFF(align_down(size, PAGE_4K)));
+	(void)pthread_rwlock_unlock(&i->io);
 }
 
 void relay_create(struct relay_req *q)
@@ -95,15 +105,15 @@ void relay_create(struct relay_req *q)
 		return;
 	}
 	out = open_out(&rep, sizeof(entry));
-	if (out && q->r->dax) {
+	if (out)
+		relay_note_entry(q->r, rep.payload, asked);
+	if (out && relay_keeps_files(q->r)) {
 		memcpy(&entry, rep.payload, sizeof(entry));
 		i = S_ISREG(entry.attr.mode) ? inode_opened(q->r->inodes, entry.nodeid) : NULL;
 		if (i) {
 			opened(q->r, i, &entry.attr);
-			/* Another may have made it before, and O_TRUNC emptied it: drop follows. */
-			inode_io_lock(i, true);
-			dax_drop(i->dax, FOFF(align_down(entry.attr.size, PAGE_4K)));
-			(void)pthread_rwlock_unlock(&i->io);
+			if (q->r->dax)
+				emptied(i, entry.attr.size);
 			inode_learn_size(i, entry.attr.size, asked);
 			choose_cache(q->r, i, out);
 			inode_put(q->r->inodes, i);
@@ -117,6 +127,6 @@ void relay_release(struct relay_req *q)
 	relay_settle_times(q->r, q->h->nodeid);
 	(void)relay_forward(q, NULL);
 	relay_unlocked(q);
-	if (q->r->dax)
+	if (relay_keeps_files(q->r))
 		inode_released(q->r->inodes, q->h->nodeid);
 }

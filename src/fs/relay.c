@@ -160,7 +160,7 @@ static void relay_init(struct relay_req *q)
 	if (e == 0 && r->dax)
 		e = dax_set_alignment(r->dax, r->agreed.map_alignment);
 	if (e == 0) {
-		r->direct_io = r->dax && r->agreed.kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
+		r->direct_mmap = r->agreed.kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
 		memcpy(relay_payload(q), &to_kernel, sizeof(to_kernel));
 		relay_log_init(r, arg, arg_len, &to_kernel);
 	}
@@ -219,6 +219,7 @@ static const relay_fn relay_fns[FUSE_OP_MAX] = {
 	[FUSE_STATX] = relay_attr,
 	[FUSE_LOOKUP] = relay_entry,
 	[FUSE_LINK] = relay_entry,
+	[FUSE_MKNOD] = relay_entry,
 	[FUSE_READDIRPLUS] = relay_readdirplus,
 	[FUSE_FLUSH] = relay_flush,
 	[FUSE_FSYNC] = relay_flush,

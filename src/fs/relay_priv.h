@@ -45,6 +45,12 @@ void relay_finish(struct relay_req *q, int r);
 /* relay_forward() - exchange and pass, or the error. Returns 0 when the host answered without error. */
 int relay_forward(struct relay_req *q, struct relay_rep *ret);
 
+/* relay_keeps_files() - do open files have an entry in the inode table? Constant after INIT. */
+static inline bool relay_keeps_files(const struct relay *r)
+{
+	return r->dax || r->direct_mmap;
+}
+
 /* data.c */
 void relay_read(struct relay_req *q);
 void relay_write(struct relay_req *q);
@@ -69,14 +75,20 @@ void relay_setattr(struct relay_req *q);
 void relay_fallocate(struct relay_req *q);
 void relay_copy_file_range(struct relay_req *q);
 void relay_attr(struct relay_req *q);	 /* GETATTR, STATX */
-void relay_entry(struct relay_req *q);	 /* replies with a fuse_entry_out */
+void relay_entry(struct relay_req *q);	 /* LOOKUP, LINK, MKNOD: replies with a fuse_entry_out */
 void relay_readdirplus(struct relay_req *q);
 void relay_flush(struct relay_req *q);	 /* FLUSH, FSYNC */
 void relay_setxattr(struct relay_req *q);
 
-/* relay_note_mode() - attributes that show set-id bits: the next write must drop them. */
+/*
+ * relay_note_attr() - attributes that the host was asked for at epoch @asked: the size, and set-id bits that the
+ * next write must drop.
+ * relay_note_entry() - those in the fuse_entry_out at @reply. The kernel may not keep a mode with set-id bits, so
+ * their time of validity in the reply becomes 0.
+ */
 void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr,
 		     uint64_t asked);
+void relay_note_entry(struct relay *r, void *reply, uint64_t asked);
 
 /* relay_settle_times() - give a file written through the window its mtime, before that is asked. */
 void relay_settle_times(struct relay *r, uint64_t nodeid);

@@ -14,8 +14,10 @@ void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *a
 	if (!r->dax || !S_ISREG(attr->mode))
 		return;
 	i = inode_get(r->inodes, nodeid);
-	if (!i)
+	if (!i) {
+		inode_told_early(r->inodes, nodeid, attr->size);
 		return;
+	}
 	if (attr->mode & (S_ISUID | S_ISGID)) {
 		scoped_lock(&i->lock);
 		if (i->privs == PRIVS_NONE)
@@ -32,37 +34,87 @@ void relay_settle_times(struct relay *r, uint64_t nodeid)
 	if (!r->dax || !inode_any_touched(r->inodes))
 		return;
 	i = inode_get(r->inodes, nodeid);
-	if (i && inode_settled(r->inodes, i))
-		(void)client_touch(r->client, nodeid);
+	if (i)
+		times_settle(r->times, i);
 	inode_put(r->inodes, i);
+}
+
+/*
+ * A write past the kernel's page cache takes set-id bits away on the host, and the kernel goes on
+ * believing in those that it knows (fs/fuse/file.c sends FUSE_WRITE_KILL_SUIDGID and forgets only
+ * size and times). A program that anybody has written must not run with them, so the kernel may not
+ * keep such a mode: it asks each time.
+ */
+static bool may_keep(const struct fuse_attr *attr)
+{
+	return !S_ISREG(attr->mode) || !(attr->mode & (S_ISUID | S_ISGID));
+}
+
+void relay_note_entry(struct relay *r, void *reply, uint64_t asked)
+{
+	struct fuse_entry_out out;
+
+	/* The host can still write to it: copied once, and only the copy is used. */
+	memcpy(&out, reply, sizeof(out));
+	if (!out.nodeid)
+		return;
+	relay_note_attr(r, out.nodeid, &out.attr, asked);
+	if (may_keep(&out.attr))
+		return;
+	out.attr_valid = out.attr_valid_nsec = 0;
+	memcpy(reply, &out, sizeof(out));
+}
+
+/* Of a reply to GETATTR or SETATTR. */
+static struct fuse_attr limit_attr(void *reply)
+{
+	struct fuse_attr_out out;
+
+	memcpy(&out, reply, sizeof(out));
+	if (!may_keep(&out.attr)) {
+		out.attr_valid = out.attr_valid_nsec = 0;
+		memcpy(reply, &out, sizeof(out));
+	}
+	return out.attr;
+}
+
+/* Of a reply to STATX, as far as it is used here. */
+static struct fuse_attr limit_statx(void *reply)
+{
+	struct fuse_statx_out out;
+	struct fuse_attr attr;
+
+	memcpy(&out, reply, sizeof(out));
+	attr = (struct fuse_attr){ .mode = out.stat.mode, .size = out.stat.size };
+	if (!may_keep(&attr)) {
+		out.attr_valid = out.attr_valid_nsec = 0;
+		memcpy(reply, &out, sizeof(out));
+	}
+	return attr;
 }
 
 void relay_attr(struct relay_req *q)
 {
-	uint64_t asked;
+	bool statx = q->h->opcode == FUSE_STATX;
+	struct fuse_attr attr;
 	struct relay_rep rep;
+	uint64_t asked;
+	int r;
 
 	relay_settle_times(q->r, q->h->nodeid);
 	asked = inode_epoch();
-	if (relay_forward(q, &rep) < 0 || !q->r->dax)
-		return;
-	if (q->h->opcode == FUSE_STATX && rep.len >= sizeof(struct fuse_statx_out)) {
-		const struct fuse_statx_out *out = rep.payload;
-		struct fuse_attr attr = { .mode = out->stat.mode, .size = out->stat.size };
-
+	r = relay_exchange(q, &rep);
+	if (r == 0 && !rep.error &&
+	    rep.len >= (statx ? sizeof(struct fuse_statx_out) : sizeof(struct fuse_attr_out))) {
+		attr = statx ? limit_statx(rep.payload) : limit_attr(rep.payload);
 		relay_note_attr(q->r, q->h->nodeid, &attr, asked);
-	} else if (q->h->opcode == FUSE_GETATTR && rep.len >= sizeof(struct fuse_attr_out)) {
-		struct fuse_attr_out out;
-
-		memcpy(&out, rep.payload, sizeof(out));
-		relay_note_attr(q->r, q->h->nodeid, &out.attr, asked);
 	}
+	relay_finish(q, r);
 }
 
 void relay_entry(struct relay_req *q)
 {
 	uint64_t asked = inode_epoch();
-	struct fuse_entry_out out;
 	struct relay_rep rep;
 
 	/* Before the kernel can forget the node again, what the reply says must be noted. */
@@ -72,11 +124,8 @@ void relay_entry(struct relay_req *q)
 		relay_answer(q, r, 0);
 		return;
 	}
-	if (rep.error == 0 && rep.len >= sizeof(out)) {
-		memcpy(&out, rep.payload, sizeof(out));
-		if (out.nodeid)
-			relay_note_attr(q->r, out.nodeid, &out.attr, asked);
-	}
+	if (rep.error == 0 && rep.len >= sizeof(struct fuse_entry_out))
+		relay_note_entry(q->r, rep.payload, asked);
 	relay_pass(q);
 }
 
@@ -91,17 +140,15 @@ void relay_readdirplus(struct relay_req *q)
 		relay_answer(q, r, 0);
 		return;
 	}
-	for (; q->r->dax && !rep.error && range_ok(off, sizeof(struct fuse_direntplus), rep.len);
-	     off = next) {
+	for (; !rep.error && range_ok(off, sizeof(struct fuse_direntplus), rep.len); off = next) {
+		char *at = (char *)rep.payload + off;
 		struct fuse_direntplus d;
 
-		/* The host can still write to it: copied once, and only the copy is used. */
-		memcpy(&d, (const char *)rep.payload + off, sizeof(d));
+		memcpy(&d, at, sizeof(d));
 		if (!range_ok(off, FUSE_DIRENTPLUS_SIZE(&d), rep.len))
 			break;
 		next = off + FUSE_DIRENTPLUS_SIZE(&d);
-		if (d.entry_out.nodeid)
-			relay_note_attr(q->r, d.entry_out.nodeid, &d.entry_out.attr, asked);
+		relay_note_entry(q->r, at, asked); /* which comes first in it */
 	}
 	relay_pass(q);
 }
@@ -146,35 +193,56 @@ static int exchange_exclusive(struct relay_req *q, struct inode *i, uint64_t fro
 	return r;
 }
 
+static int setattr_exchange(struct relay_req *q, struct inode *i, const struct fuse_setattr_in *in,
+			    struct relay_rep *rep)
+{
+	int r;
+
+	if (!(in->valid & FATTR_SIZE))
+		return relay_exchange(q, rep);
+	inode_io_lock(i, true);
+	r = exchange_exclusive(q, i, in->size, rep);
+	if (r == 0 && !rep->error)
+		inode_size_changed(i, in->size);
+	(void)pthread_rwlock_unlock(&i->io);
+	return r;
+}
+
+/* A request that sets mtime itself: what is due for earlier writes must not come later. */
+static int setattr_with_mtime(struct relay_req *q, struct inode *i,
+			      const struct fuse_setattr_in *in, struct relay_rep *rep)
+{
+	bool settling = inode_settle_begin(q->r->inodes, i);
+	int r = setattr_exchange(q, i, in, rep);
+
+	if (settling && inode_settle_due(i) && (r < 0 || rep->error))
+		(void)client_touch(q->r->client, i->nodeid);
+	if (settling)
+		inode_settle_end(q->r->inodes, i);
+	return r;
+}
+
 void relay_setattr(struct relay_req *q)
 {
 	const struct fuse_setattr_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
+	bool mtime = in->valid & (FATTR_MTIME | FATTR_SIZE);
 	struct relay_rep rep;
 	int r;
 
 	/* Times that the caller sets replace those of earlier writes. */
-	if (!(in->valid & (FATTR_MTIME | FATTR_SIZE)))
-		relay_settle_times(q->r, q->h->nodeid);
-	if (!i) {
-		(void)relay_forward(q, NULL);
-		return;
-	}
-	if (in->valid & (FATTR_MTIME | FATTR_SIZE))
-		(void)inode_settled(q->r->inodes, i);
-	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
+	if (i && !mtime)
+		times_settle(q->r->times, i);
+	if (i && in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
 		privs_may_come(i);
 	/* Whatever it sets, ctime moves. */
-	i->atime_due = true;
-	if (in->valid & FATTR_SIZE) {
-		inode_io_lock(i, true);
-		r = exchange_exclusive(q, i, in->size, &rep);
-		if (r == 0 && !rep.error)
-			inode_size_changed(i, in->size);
-		(void)pthread_rwlock_unlock(&i->io);
-	} else {
-		r = relay_exchange(q, &rep);
-	}
+	if (i)
+		i->atime_due = true;
+	r = !i	    ? relay_exchange(q, &rep)
+	    : mtime ? setattr_with_mtime(q, i, in, &rep)
+		    : setattr_exchange(q, i, in, &rep);
+	if (r == 0 && !rep.error && rep.len >= sizeof(struct fuse_attr_out))
+		(void)limit_attr(rep.payload);
 	relay_finish(q, r);
 	inode_put(q->r->inodes, i);
 }

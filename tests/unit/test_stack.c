@@ -681,6 +681,7 @@ static void sizes_that_are_overtaken(void **state)
 
 	/* What is not overtaken counts, once. */
 	asked = inode_epoch();
+	inode_learn_size(i, 5000, asked);
 	inode_learn_end(i, 5000, asked, NSEC_PER_SEC);
 	assert_int_equal(i->size, 5000);
 	assert_false(inode_at_end(i, 4096));
@@ -700,6 +701,74 @@ static void sizes_that_are_overtaken(void **state)
 	inode_released(t, 1);
 	inode_forget(t, 1);
 	assert_int_equal(inode_table_count(t), 0);
+	inode_table_destroy(t);
+}
+
+/* A short READ is the end of the file only where the host has told that size; else it may be an error. */
+static void short_reads_are_not_sizes(void **state)
+{
+	struct inode_table *t = inode_table_create(NULL);
+	struct inode *i;
+
+	/* Told by a lookup before the file was opened: a hint that a short read can confirm. */
+	inode_told_early(t, 1, 5000);
+	inode_told_early(t, 2, 700);
+	i = inode_opened(t, 1);
+	assert_true(i->size == INODE_SIZE_UNKNOWN);
+	inode_learn_end(i, 4096, inode_epoch(), NSEC_PER_SEC);
+	assert_true(i->size == INODE_SIZE_UNKNOWN);
+	assert_false(inode_at_end(i, 4096));
+	assert_true(i->size_wanted);
+	inode_learn_end(i, 5000, inode_epoch(), NSEC_PER_SEC);
+	assert_int_equal(i->size, 5000);
+	assert_true(inode_at_end(i, 5000));
+
+	/* A size that is known is not made smaller, but is asked for before it is used again. */
+	inode_learn_end(i, 4096, inode_epoch(), NSEC_PER_SEC);
+	assert_true(i->size == INODE_SIZE_UNKNOWN);
+	assert_true(i->size_wanted);
+	assert_false(inode_at_end(i, 4096));
+
+	/* What was told before the file grew is old. */
+	inode_size_grown(i, 6000);
+	inode_learn_end(i, 5000, inode_epoch(), NSEC_PER_SEC);
+	assert_false(inode_at_end(i, 5000));
+	inode_put(t, i);
+
+	/* A file of which nothing was told, though another has its place among the hints. */
+	i = inode_opened(t, 3);
+	assert_true(i->told == INODE_SIZE_UNKNOWN);
+	inode_learn_end(i, 0, inode_epoch(), NSEC_PER_SEC);
+	assert_false(inode_at_end(i, 0));
+	inode_put(t, i);
+	inode_table_destroy(t);
+}
+
+/* The mtime of a file is settled once for its writes, and whoever sets one meanwhile waits. */
+static void times_are_settled_once(void **state)
+{
+	struct inode_table *t = inode_table_create(NULL);
+	struct inode *i = inode_opened(t, 1);
+
+	assert_false(inode_settle_begin(t, i)); /* nothing is due */
+	assert_true(inode_touched(t, i));
+	assert_false(inode_touched(t, i)); /* it is listed */
+	assert_true(inode_any_touched(t));
+	assert_true(inode_settle_begin(t, i));
+	assert_true(inode_settle_due(i));
+	assert_true(inode_any_touched(t)); /* until the host has it */
+	assert_false(inode_touched(t, i)); /* written meanwhile */
+	inode_settle_end(t, i);
+	assert_true(inode_settle_begin(t, i));
+	assert_true(inode_settle_due(i));
+	inode_settle_end(t, i);
+	assert_false(inode_any_touched(t));
+	atomic_store(&i->listed, false);
+	assert_true(inode_touched(t, i));
+	inode_put(t, i);
+	inode_released(t, 1);
+	inode_forget(t, 1); /* what is due goes with it */
+	assert_false(inode_any_touched(t));
 	inode_table_destroy(t);
 }
 
@@ -723,6 +792,8 @@ int main(void)
 		cmocka_unit_test(no_window),
 		cmocka_unit_test(next_guest),
 		cmocka_unit_test(sizes_that_are_overtaken),
+		cmocka_unit_test(short_reads_are_not_sizes),
+		cmocka_unit_test(times_are_settled_once),
 		WITH(many_threads),
 		WITH(host_dies),
 		WITH(forgotten_nodes_are_gone),
