@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "base/cleanup.h"
 #include "base/iov.h"
@@ -73,7 +74,8 @@ struct fuse_server {
 	uint64_t freed;	 /* since the start */
 	uint64_t reopened;
 	pthread_rwlock_t removing;
-	_Atomic bool full_said; /* that descriptors have run out: once is enough */
+	_Atomic bool full_said;	      /* that descriptors have run out: once is enough */
+	_Atomic uint64_t remote_said; /* of which types of file systems (fs_remote.c) */
 
 	pthread_mutex_t files;
 	struct idmap handles;
@@ -308,7 +310,9 @@ static inline unsigned int fs_map_alignment(const struct fuse_server *s)
 }
 
 /* fs_dax.c: shall the guest use the window for this inode? @fd: O_PATH. */
-bool fs_dax_wanted(const struct fuse_server *s, int fd, const struct statx *stx);
+bool fs_dax_wanted(struct fuse_server *s, int fd, const struct statx *stx);
+/* fs_remote.c: 0 or, for a file system that must not be mapped, -EOPNOTSUPP. Logs each type once. */
+int fs_remote_check(struct fuse_server *s, const struct statfs *fs);
 
 typedef int fs_op(struct fs_call *c);
 

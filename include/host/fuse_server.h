@@ -73,6 +73,7 @@ struct fuse_server_config {
 	uint64_t max_idle;     /* of these, for inodes that nobody uses; with file handles */
 	uint64_t window;       /* bytes; 0: no DAX */
 	struct mapper *mapper; /* outlives the server; NULL when window is 0 */
+	bool map_remote;       /* map also what lies on FUSE, NFS and the like, stale as that is */
 	enum fuse_inode_dax inode_dax;
 	uint64_t inode_dax_size; /* of FUSE_INODE_DAX_SIZE */
 	struct host_quirks quirks;

@@ -12,6 +12,7 @@ struct host_config {
 	unsigned int num_request_queues;
 	uint64_t window; /* bytes, a multiple of 4 KiB; 0: none */
 	unsigned int max_mappings;
+	bool map_remote; /* as in fuse_server_config */
 	enum fuse_cache cache;
 	bool readonly;
 	bool xattr;

@@ -18,10 +18,14 @@
  * trip, 10 to 100 us, each time. So a file that is never granted costs two requests a second in the
  * end, and one refusal among many grants keeps its file out of the window for a millisecond. The
  * same for all files together, after so many in a row that it is not the file.
+ *
+ * EOPNOTSUPP is the file's for as long as it is known: it lies on a file system that the host does
+ * not map.
  */
 #define REFUSED_FIRST_NS   (1 * NSEC_PER_MS)
 #define REFUSED_DOUBLINGS  9u
 #define REFUSED_EVERYTHING 16u
+#define REFUSED_FOR_GOOD   UINT64_MAX
 
 static uint64_t refused_ns(unsigned int refusals)
 {
@@ -163,7 +167,8 @@ static void refused_locked(struct dax_inode *di, const struct extent *e, int err
 	}
 	log_dbg("node %llu: no mapping of %llu at %llu: error %d", (unsigned long long)di->nodeid,
 		(unsigned long long)e->len, (unsigned long long)e->from.v, -error);
-	di->refused_until = d->clock_ns() + refused_ns(di->refusals);
+	di->refused_until = error == -EOPNOTSUPP ? REFUSED_FOR_GOOD :
+						   d->clock_ns() + refused_ns(di->refusals);
 	di->refusals = MIN(di->refusals + 1, REFUSED_DOUBLINGS);
 	scoped_lock(&d->lock);
 	if (++d->refusals >= REFUSED_EVERYTHING)

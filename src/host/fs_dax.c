@@ -26,10 +26,8 @@ static bool fs_dax_xattr(const struct fuse_server *s, int path_fd)
 	return n < 0 ? fd >= 0 && errno == ERANGE : !(n == 1 && value[0] == '0');
 }
 
-bool fs_dax_wanted(const struct fuse_server *s, int fd, const struct statx *stx)
+static bool fs_dax_marked(const struct fuse_server *s, int fd, const struct statx *stx)
 {
-	if (!s->cfg.window || !S_ISREG(stx->stx_mode))
-		return false;
 	switch (s->cfg.inode_dax) {
 	case FUSE_INODE_DAX_ATTR:
 		return stx->stx_attributes & STATX_ATTR_DAX;
@@ -42,6 +40,15 @@ bool fs_dax_wanted(const struct fuse_server *s, int fd, const struct statx *stx)
 	default:
 		return false;
 	}
+}
+
+bool fs_dax_wanted(struct fuse_server *s, int fd, const struct statx *stx)
+{
+	struct statfs fs;
+
+	/* The file system last: asking it may cost a network round trip. */
+	return s->cfg.window && S_ISREG(stx->stx_mode) && fs_dax_marked(s, fd, stx) &&
+	       fstatfs(fd, &fs) == 0 && fs_remote_check(s, &fs) == 0;
 }
 
 /* What --quirk says of a request for the window: 0, or the error that it gets. */
@@ -81,20 +88,20 @@ static int fs_dax_range(const struct fuse_server *s, const struct fuse_setupmapp
  * a read. As a request it is an error that the guest's program hears of, so what has holes is not
  * mapped for that. On btrfs each write takes new room, so there all is as a hole.
  */
-static int fs_dax_holes(int fd, const struct fuse_setupmapping_in *in, bool *write)
+static int fs_dax_holes(int fd, const struct statfs *fs, const struct fuse_setupmapping_in *in,
+			bool *write)
 {
 	off_t hole = lseek(fd, (off_t)in->foffset, SEEK_HOLE);
 	bool none = hole < 0 || (uint64_t)hole >= in->foffset + in->len;
-	struct statfs fs;
 
-	if ((hole < 0 && errno != EINVAL) || fstatfs(fd, &fs) < 0) /* EINVAL: it cannot tell */
+	if (hole < 0 && errno != EINVAL) /* EINVAL: it cannot tell */
 		return -errno;
-	if (none && fs.f_type != BTRFS_SUPER_MAGIC)
+	if (none && fs->f_type != BTRFS_SUPER_MAGIC)
 		return 0;
 	if (in->flags & FUSE_SETUPMAPPING_FLAG_WRITE)
 		return -ENODATA;
 	*write = false;
-	return fs.f_type == TMPFS_MAGIC ? -ENODATA : 0;
+	return fs->f_type == TMPFS_MAGIC ? -ENODATA : 0;
 }
 
 int fs_op_setupmapping(struct fs_call *c)
@@ -104,6 +111,7 @@ int fs_op_setupmapping(struct fs_call *c)
 	const struct fuse_setupmapping_in *in = fs_arg(c);
 	struct fuse_server *s = c->s;
 	bool write = in->flags & FUSE_SETUPMAPPING_FLAG_WRITE;
+	struct statfs fs;
 	struct statx stx;
 	int r;
 
@@ -119,6 +127,13 @@ int fs_op_setupmapping(struct fs_call *c)
 	if (write && s->cfg.readonly)
 		return -EROFS;
 	/*
+	 * Each file: there may be other file systems in the directory. One that cannot tell what it
+	 * is (a FUSE server without STATFS) is not mapped either.
+	 */
+	r = fstatfs(i.i->fd, &fs) < 0 ? -EOPNOTSUPP : fs_remote_check(s, &fs);
+	if (r < 0)
+		return r;
+	/*
 	 * By the nodeid, whatever the handle: it may have been opened for reading, and QEMU takes
 	 * only descriptors that are open for both, even for a mapping that cannot be written.
 	 */
@@ -133,7 +148,7 @@ int fs_op_setupmapping(struct fs_call *c)
 	if (r == 0)
 		r = fs_dax_range(s, in, &stx);
 	if (r == 0)
-		r = fs_dax_holes(fd, in, &write);
+		r = fs_dax_holes(fd, &fs, in, &write);
 	if (r < 0)
 		return r;
 	return s->cfg.mapper->ops->map(s->cfg.mapper, fd, FOFF(in->foffset), WOFF(in->moffset),

@@ -53,6 +53,7 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		.max_open = cfg->max_open,
 		.max_idle = cfg->max_idle,
 		.window = cfg->window,
+		.map_remote = cfg->map_remote,
 		.inode_dax = cfg->inode_dax,
 		.inode_dax_size = cfg->inode_dax_size,
 		.quirks = cfg->quirks,

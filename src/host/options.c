@@ -26,6 +26,9 @@ const char *host_options_usage(void)
 	       "      --tag=TAG                  name of the file system in the guest (vfsdax)\n"
 	       "      --window=SIZE              DAX window: 0 or a power of two, K/M/G/T (1G)\n"
 	       "      --max-mappings=N           mappings of the window at a time (400)\n"
+	       "      --map-remote               map also files of FUSE, NFS, SMB and the like: "
+	       "the\n"
+	       "                                 guest may see old data and undo writes of others\n"
 	       "      --cache=none|auto|always   what the guest may keep (auto)\n"
 	       "      --inode-dax=attr|all|none|xattr|size:SIZE\n"
 	       "                                 files that a guest with dax=inode maps (attr)\n"
@@ -146,6 +149,7 @@ enum {
 	OPT_TAG,
 	OPT_WINDOW,
 	OPT_MAX_MAPPINGS,
+	OPT_MAP_REMOTE,
 	OPT_CACHE,
 	OPT_INODE_DAX,
 	OPT_FILE_HANDLES,
@@ -175,6 +179,7 @@ static const struct option host_options[] = {
 	{ "tag", required_argument, NULL, OPT_TAG },
 	{ "window", required_argument, NULL, OPT_WINDOW },
 	{ "max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS },
+	{ "map-remote", no_argument, NULL, OPT_MAP_REMOTE },
 	{ "cache", required_argument, NULL, OPT_CACHE },
 	{ "inode-dax", required_argument, NULL, OPT_INODE_DAX },
 	{ "inode-file-handles", required_argument, NULL, OPT_FILE_HANDLES },
@@ -228,6 +233,9 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 		return parse_window(arg, o);
 	case OPT_MAX_MAPPINGS:
 		return parse_number(arg, 1u << 20, &o->host.max_mappings);
+	case OPT_MAP_REMOTE:
+		o->host.map_remote = true;
+		return 0;
 	case OPT_CACHE:
 		r = parse_word(arg, caches, ARRAY_SIZE(caches), &v);
 		o->host.cache = (enum fuse_cache)v;

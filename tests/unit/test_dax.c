@@ -271,6 +271,26 @@ static void refusals_back_off(void **state)
 	close_window(d);
 }
 
+/* What lies on a file system that the host does not map is never mapped: once is enough. */
+static void refused_for_good(void **state)
+{
+	struct dax *d = open_clocked();
+	struct dax_inode *di = dax_inode_create(d, 1), *other = dax_inode_create(d, 2);
+
+	fill(0, MIB);
+	fill(1, MIB);
+	R.refuse = EOPNOTSUPP;
+	for (unsigned int i = 0; i < 1000; i++, NOW += NSEC_PER_SEC)
+		assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+	assert_int_equal(R.refused, 1);
+	R.refuse = 0;
+	assert_int_equal(dax_read(di, FOFF(0), BUF, 4096, MIB), -EAGAIN);
+	assert_int_equal(dax_read(other, FOFF(0), BUF, 4096, MIB), 0);
+	dax_inode_destroy(di);
+	dax_inode_destroy(other);
+	close_window(d);
+}
+
 /* A host that refuses every file is not asked for each file anew. */
 static void refused_everything(void **state)
 {
@@ -735,6 +755,7 @@ int main(void)
 		cmocka_unit_test(alignment_is_told_later),
 		cmocka_unit_test(one_range_is_refused),
 		cmocka_unit_test(refusals_become_seldom),
+		cmocka_unit_test(refused_for_good),
 		cmocka_unit_test(pending_is_not_paid_for),
 		cmocka_unit_test(read_only_file),
 		cmocka_unit_test(read_then_write),
