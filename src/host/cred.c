@@ -70,6 +70,7 @@ void cred_thread_init(void)
 int cred_become(struct cred *c, uid_t uid, gid_t gid, gid_t group)
 {
 	bool changed;
+	int r;
 
 	if (uid == (uid_t)-1 || gid == (gid_t)-1)
 		return -EINVAL;
@@ -92,7 +93,10 @@ int cred_become(struct cred *c, uid_t uid, gid_t gid, gid_t group)
 		log_dbg("cannot keep CAP_DAC_OVERRIDE: %m");
 	return 0;
 fail:
-	return -errno;
+	r = -errno;
+	log_warn_ratelimited("cannot act for uid %u, gid %u: %m%s", uid, gid,
+			     r == -EINVAL ? " (not in /proc/self/uid_map or gid_map?)" : "");
+	return r;
 }
 
 int cred_umask(struct cred *c, mode_t mask)

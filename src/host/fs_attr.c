@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "host/fs.h"
 
 #define FS_SEC_PER_DAY 86400u
@@ -155,7 +156,15 @@ static int fs_set_owner(const struct fs_inode *i, const struct fuse_setattr_in *
 	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
 	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
 
-	return fchownat(i->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	int r = 0;
+
+	if (fchownat(i->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	if (r == -EINVAL)
+		log_warn_ratelimited("cannot give a file to uid %d, gid %d: %m (not in "
+				     "/proc/self/uid_map or gid_map?)",
+				     (int)uid, (int)gid);
+	return r;
 }
 
 static int fs_set_size(struct fs_call *c, const struct fs_inode *i,

@@ -19,6 +19,7 @@
 #include "host/listen.h"
 #include "host/options.h"
 #include "host/sandbox.h"
+#include "host/userns.h"
 
 #define NOFILE_WANTED  1000000
 #define NOFILE_RESERVE 2048 /* for open files, queues and mappings; no more than a quarter */
@@ -147,6 +148,7 @@ static int run(struct host_options *o)
 			return r;
 		}
 	}
+	userns_check();
 	r = sandbox_enter(o->sandbox, o->shared_dir, needs(o), &box, &what);
 	if (r < 0) {
 		log_err("%s: %s: %s", o->shared_dir, what, strerror(-r));
