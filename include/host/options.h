@@ -2,6 +2,8 @@
 /* The command line of vfsdaxhost. */
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/log.h"
 #include "host/host.h"
 #include "host/seccomp.h"
@@ -16,6 +18,8 @@ struct host_options {
 	struct host_config host; /* root_fd and proc_fd are left at -1 */
 	const char *shared_dir;
 	const char *socket_path; /* or NULL and fd >= 0 */
+	gid_t socket_group;	 /* or -1 */
+	int socket_mode;	 /* permission bits */
 	int fd;
 	enum host_sandbox sandbox;
 	enum host_seccomp seccomp;

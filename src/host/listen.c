@@ -2,8 +2,12 @@
 // The listening socket: one connection after the other.
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -13,16 +17,56 @@
 #include "base/log.h"
 #include "host/listen.h"
 
-int listen_open(const char *path)
+#define LISTEN_MODE_MADE    0600
+#define LISTEN_RETRY_MS	    1000 /* when accept() fails for want of something */
+#define LISTEN_OTHERS_WRITE 0002
+
+static int fail(const char **ret_what, const char *what)
+{
+	int e = -errno;
+
+	*ret_what = what;
+	return e;
+}
+
+/*
+ * By a descriptor of the file and not by its name, which another user may have given to another
+ * file, if the directory is that user's.
+ */
+static int listen_open_up(const struct listen_config *cfg, const char **ret_what)
+{
+	_cleanup_close_ int fd = open(cfg->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char name[32];
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(ret_what, "cannot open the new socket");
+	if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid() ||
+	    st.st_mode & 0777 & ~LISTEN_MODE_MADE) {
+		*ret_what = "the new socket is not as it was made (has another user replaced it?)";
+		return -EEXIST;
+	}
+	if (cfg->group != (gid_t)-1 && fchownat(fd, "", (uid_t)-1, cfg->group, AT_EMPTY_PATH) < 0)
+		return fail(ret_what, "cannot give the socket to the group of --socket-group");
+	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	if (cfg->mode != (st.st_mode & 0777) && chmod(name, cfg->mode) < 0)
+		return fail(ret_what, "cannot set the mode of the socket (is /proc mounted?)");
+	return 0;
+}
+
+int listen_open(const struct listen_config *cfg, const char **ret_what)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	const struct sockaddr *sa = (const void *)&addr;
 	_cleanup_close_ int fd = -1, probe = -1;
 	struct stat st;
+	mode_t mask;
+	int r;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
+	*ret_what = "cannot listen";
+	if (strlen(cfg->path) >= sizeof(addr.sun_path))
 		return -ENAMETOOLONG;
-	memcpy(addr.sun_path, path, strlen(path) + 1);
+	memcpy(addr.sun_path, cfg->path, strlen(cfg->path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || probe < 0)
@@ -30,11 +74,123 @@ int listen_open(const char *path)
 	if (connect(probe, sa, sizeof(addr)) == 0 || errno == EAGAIN)
 		return -EADDRINUSE;
 	/* Another file that stands there makes bind() fail. */
-	if (errno == ECONNREFUSED && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		(void)unlink(path);
-	if (bind(fd, sa, sizeof(addr)) < 0 || listen(fd, 1) < 0)
-		return -errno;
+	if (errno == ECONNREFUSED && lstat(cfg->path, &st) == 0 && S_ISSOCK(st.st_mode))
+		(void)unlink(cfg->path);
+	mask = umask(0777 & ~LISTEN_MODE_MADE);
+	r = bind(fd, sa, sizeof(addr)) < 0 ? -errno : 0;
+	(void)umask(mask);
+	if (r == 0)
+		r = listen_open_up(cfg, ret_what);
+	if (r < 0)
+		return r;
+	/* A queue of one: who waits in it is served next or turned away at once. */
+	if (listen(fd, 1) < 0)
+		return fail(ret_what, "cannot listen");
+	if (cfg->mode & LISTEN_OTHERS_WRITE)
+		log_warn("each user of this machine who reaches %s has full access to the shared "
+			 "directory (--socket-mode=%04o)",
+			 cfg->path, (unsigned int)cfg->mode);
 	return steal_fd(&fd);
+}
+
+/* A connection's front end, as it was when it connected. */
+static struct ucred peer_of(int sock)
+{
+	struct ucred c = { .uid = (uid_t)-1, .gid = (gid_t)-1 };
+	socklen_t len = sizeof(c);
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &c, &len) < 0)
+		log_dbg("SO_PEERCRED: %m");
+	return c;
+}
+
+/*
+ * While a connection is served, a thread turns others away. It is a thread, and not one more
+ * descriptor in the loop that serves, because that loop waits: for the rest of a message, and for
+ * requests in progress when a queue is stopped. The two threads share the descriptors only:
+ * - listen_fd: the serving thread accepts only while no such thread runs, so no connection is
+ *   fought for;
+ * - sock: polled here, and open until this thread has been joined;
+ * - done_fd: written by the serving thread when the connection has ended.
+ */
+struct turn_away {
+	int listen_fd;
+	int sock;
+	int done_fd;
+	struct ucred served;
+};
+
+static bool hung_up(int sock)
+{
+	struct pollfd p = { .fd = sock, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+static void *turn_away_thread(void *arg)
+{
+	const struct turn_away *t = arg;
+	struct pollfd pfd[] = {
+		{ .fd = t->done_fd, .events = POLLIN },
+		{ .fd = t->listen_fd, .events = POLLIN },
+	};
+
+	for (;;) {
+		_cleanup_close_ int other = -1;
+		struct ucred peer;
+
+		if (poll(pfd, ARRAY_SIZE(pfd), -1) < 0)
+			continue;
+		/*
+		 * Who connects after the one that is served has hung up, be it a moment ago, is the
+		 * next to be served: it stays in the queue. As the look at the socket comes after
+		 * somebody was seen in the queue, a client that ends and connects again is never
+		 * turned away.
+		 */
+		if (pfd[0].revents || hung_up(t->sock))
+			return NULL;
+		other = accept4(t->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+		if (other < 0) {
+			/* The guest may have taken all descriptors (EMFILE), and give some back. */
+			if (errno != ECONNABORTED && errno != EINTR &&
+			    poll(pfd, 1, LISTEN_RETRY_MS) > 0)
+				return NULL;
+			continue;
+		}
+		peer = peer_of(other);
+		log_warn_ratelimited("another client (uid %u, pid %d) was turned away: serving uid "
+				     "%u, pid %d",
+				     peer.uid, peer.pid, t->served.uid, t->served.pid);
+	}
+}
+
+/* Serve one connection, alone. */
+static int listen_serve_one(struct host *h, int listen_fd, int sock, int stop_fd)
+{
+	static const uint64_t one = 1;
+	_cleanup_close_ int done_fd = eventfd(0, EFD_CLOEXEC);
+	struct turn_away t = {
+		.listen_fd = listen_fd,
+		.sock = sock,
+		.done_fd = done_fd,
+		.served = peer_of(sock),
+	};
+	pthread_t thread;
+	bool alone;
+	int r;
+
+	log_info("connected: uid %u, pid %d", t.served.uid, t.served.pid);
+	alone = done_fd >= 0 && pthread_create(&thread, NULL, turn_away_thread, &t) == 0;
+	if (!alone)
+		log_warn("no thread to turn others away: they have to wait");
+	r = host_serve(h, sock, stop_fd);
+	if (alone) {
+		if (write(done_fd, &one, sizeof(one)) < 0)
+			log_dbg("eventfd: %m");
+		(void)pthread_join(thread, NULL);
+	}
+	log_info("disconnected");
+	return r;
 }
 
 int listen_serve(struct host *h, int listen_fd, int stop_fd)
@@ -46,7 +202,6 @@ int listen_serve(struct host *h, int listen_fd, int stop_fd)
 
 	for (;;) {
 		_cleanup_close_ int sock = -1;
-		int r;
 
 		if (poll(pfd, 2, -1) < 0) {
 			if (errno == EINTR)
@@ -61,10 +216,7 @@ int listen_serve(struct host *h, int listen_fd, int stop_fd)
 				continue;
 			return -errno;
 		}
-		log_info("connected");
-		r = host_serve(h, sock, stop_fd);
-		log_info("disconnected");
-		if (r == -ECANCELED)
-			return r;
+		if (listen_serve_one(h, listen_fd, sock, stop_fd) == -ECANCELED)
+			return -ECANCELED;
 	}
 }

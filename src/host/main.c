@@ -133,7 +133,11 @@ static int run(struct host_options *o)
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
-	(void)umask(0);
+	/*
+	 * What is made outside of a request, such as the socket, is for nobody else. The threads
+	 * that serve requests have masks of their own (cred_thread_init()).
+	 */
+	(void)umask(077);
 	share_nofile(raise_nofile(), &o->host);
 	r = guard_init();
 	stop_fd = eventfd(0, EFD_CLOEXEC);
@@ -142,9 +146,15 @@ static int run(struct host_options *o)
 		return -EIO;
 	}
 	if (o->socket_path) {
-		r = listen_fd = listen_open(o->socket_path);
+		const struct listen_config cfg = {
+			.path = o->socket_path,
+			.group = o->socket_group,
+			.mode = (mode_t)o->socket_mode,
+		};
+
+		r = listen_fd = listen_open(&cfg, &what);
 		if (r < 0) {
-			log_err("cannot listen on %s: %s", o->socket_path, strerror(-r));
+			log_err("%s: %s: %s", o->socket_path, what, strerror(-r));
 			return r;
 		}
 	}

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <grp.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@ const char *host_options_usage(void)
 	       "\n"
 	       "      --shared-dir=DIR           directory to share\n"
 	       "      --socket-path=PATH         listen for the virtual machine's monitor here\n"
+	       "      --socket-group=NAME|GID    who is in this group may connect, too\n"
+	       "      --socket-mode=OCTAL        mode of the socket (0600, with a group 0660)\n"
 	       "      --fd=N                     or serve this connected socket, and end with it\n"
 	       "      --tag=TAG                  name of the file system in the guest (vfsdax)\n"
 	       "      --window=SIZE              DAX window: 0 or a power of two, K/M/G/T (1G)\n"
@@ -105,6 +108,28 @@ static int parse_word(const char *s, const char *const *words, unsigned int n, u
 	return -EINVAL;
 }
 
+/* A name, or where no group has that name a number. */
+static int parse_group(const char *s, gid_t *ret)
+{
+	const struct group *g = getgrnam(s);
+	unsigned int v;
+
+	if (!g && parse_number(s, UINT_MAX - 1, &v) < 0)
+		return -EINVAL;
+	*ret = g ? g->gr_gid : v;
+	return 0;
+}
+
+static int parse_mode(const char *s, int *ret)
+{
+	size_t len = strlen(s);
+
+	if (!len || len > 4 || strspn(s, "01234567") != len || strtol(s, NULL, 8) > 0777)
+		return -EINVAL;
+	*ret = (int)strtol(s, NULL, 8);
+	return 0;
+}
+
 static int parse_tag(const char *s, struct host_options *o)
 {
 	size_t len = strlen(s);
@@ -145,6 +170,8 @@ static int parse_inode_dax(const char *s, struct host_options *o)
 enum {
 	OPT_SHARED_DIR = 256,
 	OPT_SOCKET_PATH,
+	OPT_SOCKET_GROUP,
+	OPT_SOCKET_MODE,
 	OPT_FD,
 	OPT_TAG,
 	OPT_WINDOW,
@@ -175,6 +202,8 @@ enum {
 static const struct option host_options[] = {
 	{ "shared-dir", required_argument, NULL, OPT_SHARED_DIR },
 	{ "socket-path", required_argument, NULL, OPT_SOCKET_PATH },
+	{ "socket-group", required_argument, NULL, OPT_SOCKET_GROUP },
+	{ "socket-mode", required_argument, NULL, OPT_SOCKET_MODE },
 	{ "fd", required_argument, NULL, OPT_FD },
 	{ "tag", required_argument, NULL, OPT_TAG },
 	{ "window", required_argument, NULL, OPT_WINDOW },
@@ -206,6 +235,43 @@ static const struct option host_options[] = {
 	{ 0 },
 };
 
+/* What the value of an option must be, for whoever gave another one. */
+static const char *rule_of(int c)
+{
+	switch (c) {
+	case OPT_SOCKET_GROUP:
+		return "the name of a group or a number";
+	case OPT_SOCKET_MODE:
+		return "an octal number from 0 to 0777";
+	case OPT_FD:
+		return "the number of a descriptor";
+	case OPT_TAG:
+		return "1 to 36 bytes";
+	case OPT_WINDOW:
+		return "0 or a power of two from 4K to 1T";
+	case OPT_MAX_MAPPINGS:
+		return "a number from 0 to 1048576";
+	case OPT_CACHE:
+		return "none, auto or always";
+	case OPT_INODE_DAX:
+		return "attr, all, none, xattr or size:SIZE";
+	case OPT_FILE_HANDLES:
+		return "never, prefer or mandatory";
+	case OPT_QUEUES:
+		return "a number from 1 to 64";
+	case OPT_QUIRK:
+		return "NAME[=VALUE][,...] as the section TESTING of the manual says";
+	case OPT_SANDBOX:
+		return "none, chroot or namespace";
+	case OPT_SECCOMP:
+		return "none, kill, log or trap";
+	case OPT_LOG_LEVEL:
+		return "error, warn, info or debug";
+	default:
+		return "a valid one";
+	}
+}
+
 static int parse_one(int c, const char *arg, struct host_options *o)
 {
 	static const char *const caches[] = { "none", "auto", "always" };
@@ -223,6 +289,10 @@ static int parse_one(int c, const char *arg, struct host_options *o)
 	case OPT_SOCKET_PATH:
 		o->socket_path = arg;
 		return 0;
+	case OPT_SOCKET_GROUP:
+		return parse_group(arg, &o->socket_group);
+	case OPT_SOCKET_MODE:
+		return parse_mode(arg, &o->socket_mode);
 	case OPT_FD:
 		r = parse_number(arg, INT_MAX, &v);
 		o->fd = (int)v;
@@ -311,9 +381,23 @@ static int complain(const char *what)
 	return -EINVAL;
 }
 
+static int complain_of(int c, const char *arg)
+{
+	const struct option *o = host_options;
+	char line[256];
+
+	while (o->name && o->val != c)
+		o++;
+	(void)snprintf(line, sizeof(line), "--%s=%.100s: the value must be %s",
+		       o->name ? o->name : "?", arg ? arg : "", rule_of(c));
+	return complain(line);
+}
+
 int host_options_parse(int argc, char **argv, struct host_options *ret)
 {
 	struct host_options o = {
+		.socket_group = (gid_t)-1,
+		.socket_mode = -1,
 		.fd = -1,
 		.sandbox = geteuid() == 0 ? HOST_SANDBOX_NAMESPACE : HOST_SANDBOX_NONE,
 		.seccomp = host_seccomp_default(),
@@ -337,13 +421,8 @@ int host_options_parse(int argc, char **argv, struct host_options *ret)
 	while ((c = getopt_long(argc, argv, "dhV", host_options, NULL)) != -1) {
 		if (c == '?')
 			return -EINVAL; /* getopt has printed why */
-		if (parse_one(c, optarg, &o) < 0) {
-			char line[256];
-
-			(void)snprintf(line, sizeof(line), "\"%.200s\" is no good here",
-				       optarg ? optarg : "?");
-			return complain(line);
-		}
+		if (parse_one(c, optarg, &o) < 0)
+			return complain_of(c, optarg);
 	}
 	if (!o.help && !o.version) {
 		if (optind < argc)
@@ -352,7 +431,11 @@ int host_options_parse(int argc, char **argv, struct host_options *ret)
 			return complain("--shared-dir is missing");
 		if (!o.socket_path == (o.fd < 0))
 			return complain("one of --socket-path and --fd is needed");
+		if (!o.socket_path && (o.socket_group != (gid_t)-1 || o.socket_mode >= 0))
+			return complain("--socket-group and --socket-mode are for --socket-path");
 	}
+	if (o.socket_mode < 0)
+		o.socket_mode = o.socket_group == (gid_t)-1 ? 0600 : 0660;
 	*ret = o;
 	return 0;
 }

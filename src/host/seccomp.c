@@ -33,8 +33,8 @@ static const char *const allowed[] = {
 	/* in the name of the guest's users (cred.c) */
 	"geteuid", "getegid", "setresuid", "setresgid", "setgroups", "capget", "capset",
 	/* the front end's socket, its descriptors and its memory */
-	"accept4", "sendmsg", "recvmsg", "sendto", "recvfrom", "shutdown", "setsockopt", "poll",
-	"ppoll", "eventfd2", "munmap", "mremap", "madvise", "brk",
+	"accept4", "sendmsg", "recvmsg", "sendto", "recvfrom", "shutdown", "setsockopt",
+	"getsockopt", "poll", "ppoll", "eventfd2", "munmap", "mremap", "madvise", "brk",
 	/* threads, signals and time */
 	"futex", "set_robust_list", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
 	"rt_sigtimedwait", "sigaltstack", "restart_syscall", "gettid", "getpid", "tgkill", "kill",

@@ -64,6 +64,8 @@ static void defaults(void **state)
 	assert_true(o.host.posix_acl && !o.host.security_label && !o.host.submounts);
 	assert_true(!o.host.posix_lock && !o.host.flock);
 	assert_string_equal(o.host.tag, "vfsdax");
+	assert_int_equal(o.socket_mode, 0600);
+	assert_true(o.socket_group == (gid_t)-1 && !o.host.map_remote);
 	assert_int_equal(o.sandbox, geteuid() ? HOST_SANDBOX_NONE : HOST_SANDBOX_NAMESPACE);
 }
 
@@ -102,6 +104,26 @@ static void values(void **state)
 	assert_true(o.help);
 	assert_int_equal(PARSE(&o, "-V"), 0);
 	assert_true(o.version);
+}
+
+static void socket_file(void **state)
+{
+	struct host_options o;
+
+	assert_int_equal(PARSE(&o, BASE, "--socket-group=root"), 0);
+	assert_int_equal(o.socket_group, 0);
+	assert_int_equal(o.socket_mode, 0660);
+	assert_int_equal(PARSE(&o, BASE, "--socket-group=4294967294"), 0);
+	assert_true(o.socket_group == 4294967294u);
+	assert_int_equal(PARSE(&o, BASE, "--socket-group=12", "--socket-mode=0620"), 0);
+	assert_int_equal(o.socket_group, 12);
+	assert_int_equal(o.socket_mode, 0620);
+	assert_int_equal(PARSE(&o, BASE, "--socket-mode=0"), 0);
+	assert_int_equal(o.socket_mode, 0);
+	assert_int_equal(PARSE(&o, BASE, "--map-remote"), 0);
+	assert_true(o.host.map_remote);
+	assert_int_equal(PARSE(&o, "--shared-dir=/d", "--fd=3", "--socket-mode=600"), -EINVAL);
+	assert_int_equal(PARSE(&o, "--shared-dir=/d", "--fd=3", "--socket-group=0"), -EINVAL);
 }
 
 static void inode_dax(void **state)
@@ -209,6 +231,15 @@ static void refusals(void **state)
 		"--max-mappings=-1",
 		"--max-mappings=1K",
 		"--tag=",
+		"--socket-group=",
+		"--socket-group=4294967295",
+		"--socket-group=12x",
+		"--socket-mode=",
+		"--socket-mode=8",
+		"--socket-mode=1777",
+		"--socket-mode=00660",
+		"--socket-mode=-1",
+		"--map-remote=1",
 		"--fd=x",
 		"--sandbox=yes",
 		"--inode-file-handles=maybe",
@@ -249,9 +280,11 @@ static void refusals(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes),      cmocka_unit_test(defaults), cmocka_unit_test(values),
-		cmocka_unit_test(inode_dax),  cmocka_unit_test(quirks),	  cmocka_unit_test(faults),
-		cmocka_unit_test(documented), cmocka_unit_test(refusals),
+		cmocka_unit_test(sizes),       cmocka_unit_test(defaults),
+		cmocka_unit_test(values),      cmocka_unit_test(inode_dax),
+		cmocka_unit_test(quirks),      cmocka_unit_test(faults),
+		cmocka_unit_test(documented),  cmocka_unit_test(refusals),
+		cmocka_unit_test(socket_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
