@@ -268,7 +268,7 @@ finish_all()
 		name=$(basename "$file" .pid)
 		[ ! -e "$file" ] || ! running "$name" || signal TERM "$name"
 	done
-	for dir in "$work"/mnt*; do
+	for dir in "$work"/mnt-*/near "$work"/mnt*; do
 		! mountpoint -q "$dir" || umount -l "$dir"
 	done
 	for file in "$work"/*.pid; do
