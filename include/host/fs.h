@@ -291,6 +291,14 @@ struct fs_proc_name {
 };
 struct fs_proc_name fs_proc_name(int fd);
 
+/*
+ * fs_setid.c: the caller of this request may not keep set-id bits. Until cred_restore() what this
+ * thread writes to the file of @fd (O_PATH or open) takes them away.
+ */
+void fs_kill_setid(const struct fs_call *c, int fd, struct cred *cred);
+/* For requests that have no flag for it: does the caller keep set-id bits? */
+bool fs_keeps_setid(const struct fs_call *c);
+
 /* fs_ext.c: what stands behind a request that creates something. */
 gid_t fs_ext_group(const struct fs_call *c); /* (gid_t)-1: none */
 /*

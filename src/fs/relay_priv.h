@@ -74,6 +74,12 @@ void relay_readdirplus(struct relay_req *q);
 void relay_flush(struct relay_req *q);	 /* FLUSH, FSYNC */
 void relay_setxattr(struct relay_req *q);
 
+/*
+ * relay_tell_caller() - put user and group of the one who asks into a request that came without, for a
+ * host that has to know whether set-id bits stay. Nothing where that cannot be found out.
+ */
+void relay_tell_caller(struct relay_req *q);
+
 /* relay_note_mode() - attributes that show set-id bits: the next write must drop them. */
 void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr,
 		     uint64_t asked);

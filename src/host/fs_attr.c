@@ -177,7 +177,7 @@ static int fs_set_size(struct fs_call *c, const struct fs_inode *i,
 	if (r < 0)
 		return r;
 	if (in->valid & FATTR_KILL_SUIDGID)
-		cred_drop_fsetid(&cred);
+		fs_kill_setid(c, i->fd, &cred);
 	return ftruncate(h.h ? h.h->fd : fd, (off_t)in->size) < 0 ? -errno : 0;
 }
 

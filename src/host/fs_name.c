@@ -242,7 +242,7 @@ int fs_op_create(struct fs_call *c)
 		return r;
 	if (fd < 0) {
 		if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
-			cred_drop_fsetid(&cred);
+			fs_kill_setid(c, i.i->fd, &cred);
 		r = fd = S_ISDIR(i.i->type) ? -EISDIR : fs_inode_open(c->s, i.i, flags);
 		cred_restore(&cred);
 		if (r >= 0 && flags & O_TRUNC)
