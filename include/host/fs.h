@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/cleanup.h"
 #include "base/iov.h"
@@ -40,7 +41,7 @@
  *   (the mapper's locks; they are held while the front end answers)
  *   removing      read: a request that removes a name; write: who closes descriptors of inodes
  *                 (fs_idle.c)
- *   nodes         the tables of inodes and mounts, the list of idle inodes, the counts and the
+ *   nodes         the tables of inodes, mounts and devices, the list of idle inodes, the counts and the
  *                 descriptor in each fs_inode; a leaf
  *   files         the handle table and the counts in each fs_handle; a leaf
  *   (a lock owner's own, fs_lock.c)
@@ -66,6 +67,8 @@ struct fuse_server {
 	uint64_t last_id;
 	struct fs_inode *root;
 	struct idmap mounts;
+	struct idmap devices;
+	bool tags[32768]; /* of devices; taken */
 	struct fs_link idle; /* inodes; who was used last is next */
 	uint64_t n_idle;
 	uint64_t n_open; /* inodes with a descriptor */
@@ -98,6 +101,12 @@ struct fs_mount {
 	int fd;		 /* for open_by_handle_at(2); -1: its inodes are kept by descriptors */
 };
 
+struct fs_device {
+	struct idmap_entry by_dev;
+	uint64_t inodes;  /* on it */
+	unsigned int tag; /* of their numbers (fs_ino.c); 0: that of the shared directory */
+};
+
 struct fs_inode {
 	struct idmap_entry by_id;
 	struct idmap_entry by_key;
@@ -106,6 +115,7 @@ struct fs_inode {
 	dev_t dev;
 	ino_t ino;
 	struct fs_mount *mount;
+	struct fs_device *device;
 	struct fs_link idle;	    /* {} when it is not in the list */
 	struct file_handle *handle; /* NULL until it is needed; never changes */
 	mode_t type;		    /* S_IFMT part: an inode's type never changes */
@@ -232,6 +242,19 @@ void fs_mount_put(struct fuse_server *s, struct fs_mount *m);
 int fs_file_handle(int fd, struct file_handle **ret);
 bool fs_file_handle_same(const struct file_handle *a, const struct file_handle *b);
 
+/* fs_ino.c */
+/* The device of @fd (O_PATH), counted as used by one more inode. 0 or a negative errno. */
+int fs_device_get(struct fuse_server *s, int fd, const struct statx *stx, struct fs_device **ret);
+void fs_device_put(struct fuse_server *s, struct fs_device *d);
+/* The number that the guest gets for an inode, or for number @ino on @device. */
+uint64_t fs_ino(const struct fs_call *c, const struct fs_inode *i);
+uint64_t fs_ino_on(const struct fs_call *c, const struct fs_device *device, uint64_t ino);
+
+static inline dev_t fs_dev(const struct statx *stx)
+{
+	return makedev(stx->stx_dev_major, stx->stx_dev_minor);
+}
+
 static inline uint64_t fs_mount_id(const struct statx *stx)
 {
 	return stx->stx_mask & STATX_MNT_ID ? stx->stx_mnt_id : 0;
@@ -275,8 +298,10 @@ void fs_lock_drop_handle(struct fuse_server *s, struct fs_handle *h);
 /* fs_attr.c */
 #define FS_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 int fs_stat(int fd, struct statx *ret); /* of an O_PATH descriptor too */
-/* @fd: the inode's, O_PATH. */
-void fs_attr_fill(const struct fs_call *c, int fd, const struct statx *stx, struct fuse_attr *ret);
+/* The 32-bit device number of the protocol (the kernel's new_encode_dev()). */
+uint32_t fs_encode_dev(uint32_t major, uint32_t minor);
+void fs_attr_fill(const struct fs_call *c, const struct fs_inode *i, const struct statx *stx,
+		  struct fuse_attr *ret);
 void fs_entry_fill(const struct fs_call *c, const struct fs_inode *i, const struct statx *stx,
 		   struct fuse_entry_out *ret);
 /* Tell the guest that @i, found in @dir, is a mount point, if it wants to know. */

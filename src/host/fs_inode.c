@@ -6,7 +6,6 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
 #include "host/fs.h"
 
@@ -26,11 +25,6 @@ struct fs_proc_name fs_proc_name(int fd)
 	return n;
 }
 
-static dev_t fs_dev(const struct statx *stx)
-{
-	return makedev(stx->stx_dev_major, stx->stx_dev_minor);
-}
-
 /* It is in no table and no list. */
 static void fs_inode_free(struct fuse_server *s, struct fs_inode *i)
 {
@@ -47,6 +41,7 @@ static void fs_inode_free(struct fuse_server *s, struct fs_inode *i)
 	trim = ++s->freed % TRIM_AFTER == 0;
 	(void)pthread_mutex_unlock(&s->nodes);
 	fs_mount_put(s, i->mount);
+	fs_device_put(s, i->device);
 	free(i->handle);
 	free(i);
 	if (trim)
@@ -65,6 +60,11 @@ static int fs_inode_new(struct fuse_server *s, int fd, const struct statx *stx,
 	r = fs_mount_get(s, fd, stx, &i->mount);
 	if (r < 0)
 		return r;
+	r = fs_device_get(s, fd, stx, &i->device);
+	if (r < 0) {
+		fs_mount_put(s, i->mount);
+		return r;
+	}
 	i->dev = fs_dev(stx);
 	i->ino = stx->stx_ino;
 	i->type = stx->stx_mode & S_IFMT;

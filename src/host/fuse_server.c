@@ -222,6 +222,7 @@ void fuse_server_free(struct fuse_server *s)
 	idmap_free(&s->by_id);
 	idmap_free(&s->by_key);
 	idmap_free(&s->mounts);
+	idmap_free(&s->devices);
 	idmap_free(&s->handles);
 	idmap_free(&s->lock_owners);
 	close_keep_errno(s->proc_fd);
