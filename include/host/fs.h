@@ -41,12 +41,10 @@
  *   (the mapper's locks; they are held while the front end answers)
  *   removing      read: a request that removes a name; write: who closes descriptors of inodes
  *                 (fs_idle.c)
- *   nodes         the tables of inodes, mounts and devices, the list of idle inodes, the counts and the
- *                 descriptor in each fs_inode; a leaf
- *   files         the handle table and the counts in each fs_handle; a leaf
- *   (a lock owner's own, fs_lock.c)
- *   locks         the table of lock owners and what stands in each; a leaf
- * No leaf is held during a system call on the shared directory.
+ *   nodes         the tables of inodes, mounts and devices, the list of idle inodes, the counts and
+ * the descriptor in each fs_inode; a leaf files         the handle table and the counts in each
+ * fs_handle; a leaf (a lock owner's own, fs_lock.c) locks         the table of lock owners and what
+ * stands in each; a leaf No leaf is held during a system call on the shared directory.
  */
 struct fs_link {
 	struct fs_link *prev, *next;
@@ -68,14 +66,17 @@ struct fuse_server {
 	struct fs_inode *root;
 	struct idmap mounts;
 	struct idmap devices;
-	bool tags[32768]; /* of devices; taken */
+	bool tags[32768];    /* of devices; taken */
 	struct fs_link idle; /* inodes; who was used last is next */
+	struct fs_link bare; /* the same, of those without handles */
 	uint64_t n_idle;
 	uint64_t n_open; /* inodes with a descriptor */
-	uint64_t n_cold; /* those without */
 	uint64_t freed;	 /* since the start */
 	uint64_t reopened;
 	pthread_rwlock_t removing;
+	pthread_t closer; /* what it does stands in fs_idle.c; the rest is under nodes */
+	pthread_cond_t closer_cond;
+	bool closer_runs, closer_waits, closer_ends;
 	_Atomic bool full_said; /* that descriptors have run out: once is enough */
 
 	pthread_mutex_t files;
@@ -116,9 +117,11 @@ struct fs_inode {
 	ino_t ino;
 	struct fs_mount *mount;
 	struct fs_device *device;
-	struct fs_link idle;	    /* {} when it is not in the list */
+	struct fs_link idle;	    /* {} when it is in no list */
+	uint32_t idle_since;	    /* when it came there, in seconds */
 	struct file_handle *handle; /* NULL until it is needed; never changes */
 	mode_t type;		    /* S_IFMT part: an inode's type never changes */
+	bool nameless;		    /* if it has no name, that is the guest's doing */
 	bool kept;		    /* the descriptor is not closed */
 	int fd; /* O_PATH; -1 when it is cold, which nobody sees who has got it */
 };
@@ -172,8 +175,10 @@ bool fs_inode_put_only(struct fuse_server *s, struct fs_inode *i);
 void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n);
 /* Find or make the inode of @fd (O_PATH, taken over in any case), get it and count one lookup. */
 int fs_inode_enter(struct fuse_server *s, int fd, const struct statx *stx, struct fs_inode **ret);
-/* If the inode of *@fd (O_PATH; may be taken over) is known, it has a descriptor afterwards. */
-int fs_inode_warm(struct fuse_server *s, int *fd, const struct statx *stx);
+/* Get the inode of *@fd (O_PATH; may be taken over). 0, *ret NULL when it is not known; or an
+ * error. */
+int fs_inode_get_same(struct fuse_server *s, int *fd, const struct statx *stx,
+		      struct fs_inode **ret);
 /* Would a new inode find room? 0 or -ENFILE; asked before one is made on the disk. */
 int fs_inode_room(struct fuse_server *s);
 /* Look @name up in @dir, get it and count one lookup. */
@@ -227,12 +232,19 @@ bool fs_inode_full_locked(const struct fuse_server *s);
 int fs_inode_open_cold(struct fuse_server *s, struct fs_inode *i);
 /* Close descriptors if there are too many. Not with removing held. */
 void fs_idle_trim(struct fuse_server *s);
+/* The thread that closes those of inodes that nobody has used for cfg.idle_seconds. */
+void fs_closer_start(struct fuse_server *s);
+void fs_closer_stop(struct fuse_server *s);
+/* @i, which is used, is without a name because the guest wants it so. */
+void fs_inode_nameless(struct fuse_server *s, struct fs_inode *i);
 /*
- * What @name in @dir leads to may lose its last link until fs_removing_end(), which is to be called
- * in any case. Returns 0 or a negative errno: then it must not be removed.
+ * What @name in @dir leads to, *ret_i (NULL: the guest does not know it), may lose its last link
+ * until fs_removing_end(), which is to be called in any case. Returns 0 or a negative errno: then
+ * it must not be removed. @removed: the name does not lead to it any more.
  */
-int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const char *name);
-void fs_removing_end(struct fuse_server *s);
+int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const char *name,
+		      struct fs_inode **ret_i);
+void fs_removing_end(struct fuse_server *s, struct fs_inode *i, bool removed);
 
 /* fs_mount.c */
 /* The mount of @fd (O_PATH), counted as used by one more inode. 0 or a negative errno. */

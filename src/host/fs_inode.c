@@ -36,8 +36,6 @@ static void fs_inode_free(struct fuse_server *s, struct fs_inode *i)
 	(void)pthread_mutex_lock(&s->nodes);
 	if (i->fd >= 0)
 		s->n_open--;
-	else if (i->handle)
-		s->n_cold--;
 	trim = ++s->freed % TRIM_AFTER == 0;
 	(void)pthread_mutex_unlock(&s->nodes);
 	fs_mount_put(s, i->mount);
@@ -272,12 +270,12 @@ static int fs_inode_same_locked(struct fuse_server *s, int *fd, const struct sta
 
 		if (i->dev != fs_dev(stx) || i->ino != stx->stx_ino || i->mount->by_id.key != mnt)
 			continue;
-		if (i->fd >= 0 || (h && fs_file_handle_same(h, i->handle))) {
+		if (i->fd >= 0 || (h && i->handle && fs_file_handle_same(h, i->handle))) {
 			fs_inode_opened_locked(s, i, fd);
 			*ret = i;
 			return 0;
 		}
-		if (!h)
+		if (!h && i->handle)
 			r = -EAGAIN;
 	}
 	return r;
@@ -327,27 +325,29 @@ int fs_inode_enter(struct fuse_server *s, int fd_taken, const struct statx *stx,
 	return r;
 }
 
-static int fs_inode_warm_with(struct fuse_server *s, int *fd, const struct statx *stx,
-			      const struct file_handle *h)
+static int fs_inode_get_same_with(struct fuse_server *s, int *fd, const struct statx *stx,
+				  const struct file_handle *h, struct fs_inode **ret)
 {
-	struct fs_inode *i;
 	int r;
 
 	scoped_lock(&s->nodes);
-	r = fs_inode_same_locked(s, fd, stx, h, &i);
-	if (r == 0 && i->users == 0)
-		fs_idle_in_locked(s, i);
+	r = fs_inode_same_locked(s, fd, stx, h, ret);
+	if (r == 0)
+		fs_inode_use_locked(s, *ret);
 	return r == -ENOENT ? 0 : r;
 }
 
-int fs_inode_warm(struct fuse_server *s, int *fd, const struct statx *stx)
+int fs_inode_get_same(struct fuse_server *s, int *fd, const struct statx *stx,
+		      struct fs_inode **ret)
 {
 	_cleanup_free_ struct file_handle *h = NULL;
-	int r = fs_inode_warm_with(s, fd, stx, NULL);
+	int r;
 
+	*ret = NULL;
+	r = fs_inode_get_same_with(s, fd, stx, NULL, ret);
 	if (r == -EAGAIN)
 		r = fs_file_handle(*fd, &h);
-	return h ? fs_inode_warm_with(s, fd, stx, h) : r;
+	return h ? fs_inode_get_same_with(s, fd, stx, h, ret) : r;
 }
 
 int fs_inode_lookup(struct fuse_server *s, struct fs_inode *dir, const char *name,

@@ -139,4 +139,105 @@ trees()
 	stop fuse
 	stop host
 	check "trees: file systems unmounted" unmount_trees
+	removes
+}
+
+# A file system of its own for the share, of which the room can be told.
+make_room_share()
+{
+	truncate -s 600M "$work/room.image"
+	mkfs.ext4 -q -F "$work/room.image"
+	mount -o loop "$work/room.image" "$share"
+	rmdir "$share/lost+found"
+}
+
+free_kib()
+{
+	sync -f "$share"
+	df --output=avail -k "$share" | tail -n 1
+}
+
+room_is_back()
+{
+	[ "$(free_kib)" -ge $(($1 - 1024)) ]
+}
+
+# The guest has read it and knows it; nobody asks for the name again, and the host has the room again.
+room_after_removal()
+{
+	local before
+	before=$(free_kib)
+	"$host_fstest" --make "$share/large" 200M 1
+	"$host_fstest" --verify "$mnt/large" 200M 1
+	[ "$(free_kib)" -lt $((before - 190000)) ]
+	rm "$share/large"
+	until_true 100 room_is_back "$before"
+	fails cat "$mnt/large" 2>"$work/err"
+	grep -q 'No such file' "$work/err"
+}
+
+# What the guest removes, or what it has open when the host removes it, can be used for long.
+removed_and_used()
+{
+	local name
+	for name in guest host open; do
+		echo "$name" >"$share/$name"
+	done
+	exec 5<"$mnt/guest" 6<"$mnt/host"
+	stat "$mnt/open"
+	rm "$mnt/guest" "$share/host" "$share/open"
+	sleep 6
+	[ "$(cat <&5)" = guest ]
+	[ "$(cat <&6)" = host ]
+	[ "$(stat -L -c %h /proc/self/fd/5)" = 0 ]
+	exec 5<&- 6<&-
+	fails stat "$mnt/open" 2>"$work/err"
+	grep -q 'No such file' "$work/err"
+	# The same name again is another file.
+	echo again >"$share/open"
+	until_true 30 grep -qx again "$mnt/open"
+}
+
+open_nodes_up_to()
+{
+	[ "$(host_stat open_nodes)" -le "$1" ]
+}
+
+# Three times as many directories as descriptors are kept, all removed on the host.
+directories_removed()
+{
+	local round
+	for round in 1 2 3; do
+		mkdir "$share/$round"
+		(cd "$share/$round" && seq 7000 | xargs mkdir)
+		[ "$(find "$mnt/$round" -type d | wc -l)" = 7001 ]
+		rm -r "${share:?}/$round"
+		host_stats
+		open_nodes_up_to $storm_idle
+	done
+	[ "$(host_stat nodes)" -gt 15000 ]	# else nothing has been tested
+	until_true 150 open_nodes_up_to 3
+	[ "$(find "$mnt" -type d | wc -l)" = 1 ]
+}
+
+removes_with()
+{
+	check "trees: host starts, $1" start_host "$1" "$2"
+	check "trees: mount" start_fuse -o dax=never
+	check "trees: room after the host removed it, $1 $2" room_after_removal
+	check "trees: removed and used, $1 $2" removed_and_used
+	[ "$2" = --inode-file-handles=never ] ||
+		check "trees: directories removed by the host, $1" directories_removed
+	check "trees: end" end_by umount "$mnt"
+	stop fuse
+	stop host
+}
+
+removes()
+{
+	check "trees: a share of its own" make_room_share
+	removes_with --cache=none --inode-file-handles=prefer
+	removes_with --cache=auto --inode-file-handles=prefer
+	removes_with --cache=none --inode-file-handles=never
+	umount "$share"
 }
