@@ -96,15 +96,19 @@ struct fuse_server {
 	_Atomic uint64_t faults;       /* of these, refused by a quirk */
 };
 
-struct fs_mount {
+/* What inodes have in common: their mount, their device. */
+struct fs_common {
 	struct idmap_entry by_id;
-	uint64_t inodes; /* of it */
-	int fd;		 /* for open_by_handle_at(2); -1: its inodes are kept by descriptors */
+	uint64_t inodes; /* that have it */
+};
+
+struct fs_mount {
+	struct fs_common common;
+	int fd; /* for open_by_handle_at(2); -1: its inodes are kept by descriptors */
 };
 
 struct fs_device {
-	struct idmap_entry by_dev;
-	uint64_t inodes;  /* on it */
+	struct fs_common common;
 	unsigned int tag; /* of their numbers (fs_ino.c); 0: that of the shared directory */
 };
 
@@ -247,6 +251,17 @@ int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const c
 void fs_removing_end(struct fuse_server *s, struct fs_inode *i, bool removed);
 
 /* fs_mount.c */
+/* Find what has this number in @map (mounts, devices) and count one inode more; NULL: there is
+ * none. */
+struct fs_common *fs_common_find(struct fuse_server *s, const struct idmap *map, uint64_t id);
+/*
+ * Put *n there, for one inode. Returns 0, and *ret is *n, which is taken over, or what another
+ * thread has put there meanwhile; or a negative errno.
+ */
+int fs_common_add_locked(struct idmap *map, uint64_t id, struct fs_common **n,
+			 struct fs_common **ret);
+/* One inode less has it. true: none has it, it has left @map and is the caller's to free. */
+bool fs_common_put(struct fuse_server *s, struct idmap *map, struct fs_common *c);
 /* The mount of @fd (O_PATH), counted as used by one more inode. 0 or a negative errno. */
 int fs_mount_get(struct fuse_server *s, int fd, const struct statx *stx, struct fs_mount **ret);
 void fs_mount_put(struct fuse_server *s, struct fs_mount *m);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "caller.h"
 #include "relay_priv.h"
 
 /*
@@ -24,8 +25,22 @@ struct caller {
 	bool fsetid;	   /* CAP_FSETID, in its own user namespace */
 };
 
-/* The value of @key in the text of /proc/PID/status, or NULL. */
-static const char *status_value(const char *text, const char *key)
+bool caller_status(uint32_t pid, char *text, size_t size)
+{
+	char path[32];
+	_cleanup_close_ int fd = -1;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%u/status", pid);
+	fd = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	n = fd < 0 ? -1 : read(fd, text, size - 1);
+	if (n < 0)
+		return false;
+	text[n] = 0;
+	return true;
+}
+
+const char *caller_value(const char *text, const char *key)
 {
 	const char *line = strstr(text, key);
 
@@ -34,11 +49,11 @@ static const char *status_value(const char *text, const char *key)
 
 static bool caller_parse(const char *text, struct caller *ret)
 {
-	const char *uid = status_value(text, "\nUid:"), *gid = status_value(text, "\nGid:"),
-		   *caps = status_value(text, "\nCapEff:");
+	const char *uid = caller_value(text, "\nUid:"), *gid = caller_value(text, "\nGid:"),
+		   *caps = caller_value(text, "\nCapEff:");
 
 	/* A thread of the kernel has no memory; whom it acts for is not told here. */
-	if (!uid || !gid || !caps || !status_value(text, "\nVmSize:"))
+	if (!uid || !gid || !caps || !caller_value(text, "\nVmSize:"))
 		return false;
 	if (sscanf(uid, "%*u %*u %*u %u", &ret->uid) != 1 ||
 	    sscanf(gid, "%*u %*u %*u %u", &ret->gid) != 1)
@@ -58,20 +73,24 @@ static bool same_user_namespace(uint32_t pid)
 	       own.st_dev == its.st_dev && own.st_ino == its.st_ino;
 }
 
-static bool caller_find(uint32_t pid, struct caller *ret)
+/* The kernel numbers threads as this process sees them, and so must /proc. */
+static bool proc_is_ours(void)
 {
-	char path[32], text[4096];
-	_cleanup_close_ int fd = -1;
-	ssize_t n;
+	char own[16];
+	ssize_t n = readlink("/proc/self", own, sizeof(own) - 1);
 
-	(void)snprintf(path, sizeof(path), "/proc/%u/status", pid);
-	fd = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	if (n < 0)
 		return false;
-	text[n] = 0;
-	return caller_parse(text, ret) &&
-	       (ret->uid != 0 || (ret->fsetid && same_user_namespace(pid)));
+	own[n] = 0;
+	return strtol(own, NULL, 10) == getpid();
+}
+
+static bool caller_find(uint32_t pid, struct caller *ret)
+{
+	char text[4096];
+
+	return caller_status(pid, text, sizeof(text)) && caller_parse(text, ret) &&
+	       proc_is_ours() && (ret->uid != 0 || (ret->fsetid && same_user_namespace(pid)));
 }
 
 void relay_tell_caller(struct relay_req *q)

@@ -108,59 +108,53 @@ static unsigned int fs_tag_new_locked(struct fuse_server *s, uint64_t hash)
 	return 1 + (unsigned int)(hash % FS_TAGS); /* more devices than tags: some share one */
 }
 
-static struct fs_device *fs_device_find_locked(struct fuse_server *s, dev_t dev)
+static int fs_device_add(struct fuse_server *s, const struct statx *stx, uint64_t hash,
+			 struct fs_device *n, struct fs_device **ret)
 {
-	struct idmap_entry *e = idmap_find(&s->devices, dev);
-	struct fs_device *d = e ? container_of(e, struct fs_device, by_dev) : NULL;
+	struct fs_common *unused = &n->common, *c;
+	int r;
 
-	if (d)
-		d->inodes++;
-	return d;
-}
-
-static struct fs_device *fs_device_find(struct fuse_server *s, dev_t dev)
-{
 	scoped_lock(&s->nodes);
-	return fs_device_find_locked(s, dev);
+	r = fs_common_add_locked(&s->devices, fs_dev(stx), &unused, &c);
+	if (r < 0)
+		return r;
+	*ret = container_of(c, struct fs_device, common);
+	if (*ret == n && s->root) /* else it is the root's, the first */
+		n->tag = fs_tag_new_locked(s, hash);
+	return 0;
 }
 
 int fs_device_get(struct fuse_server *s, int fd, const struct statx *stx, struct fs_device **ret)
 {
-	_cleanup_free_ struct fs_device *n = NULL;
+	struct fs_common *c = fs_common_find(s, &s->devices, fs_dev(stx));
+	struct fs_device *n;
 	uint64_t hash;
 	int r;
 
-	*ret = fs_device_find(s, fs_dev(stx));
-	if (*ret)
+	if (c) {
+		*ret = container_of(c, struct fs_device, common);
 		return 0;
+	}
 	hash = fs_name_hash(s, fd, stx);
 	n = calloc(1, sizeof(*n));
 	if (!n)
 		return -ENOMEM;
+	r = fs_device_add(s, stx, hash, n, ret);
+	if (r < 0 || *ret != n)
+		free(n);
+	return r;
+}
+
+static void fs_tag_free(struct fuse_server *s, unsigned int tag)
+{
 	scoped_lock(&s->nodes);
-	*ret = fs_device_find_locked(s, fs_dev(stx)); /* another thread may have met it, too */
-	if (*ret)
-		return 0;
-	r = idmap_add(&s->devices, &n->by_dev, fs_dev(stx));
-	if (r < 0)
-		return r;
-	n->inodes = 1;
-	n->tag = s->root ? fs_tag_new_locked(s, hash) : 0; /* the first is the root's */
-	*ret = steal_ptr(n);
-	return 0;
+	s->tags[tag] = false;
 }
 
 void fs_device_put(struct fuse_server *s, struct fs_device *d)
 {
-	bool last;
-
-	(void)pthread_mutex_lock(&s->nodes);
-	last = --d->inodes == 0;
-	if (last) {
-		idmap_remove(&s->devices, &d->by_dev);
-		s->tags[d->tag] = false;
-	}
-	(void)pthread_mutex_unlock(&s->nodes);
-	if (last)
-		free(d);
+	if (!fs_common_put(s, &s->devices, &d->common))
+		return;
+	fs_tag_free(s, d->tag);
+	free(d);
 }

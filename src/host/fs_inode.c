@@ -88,7 +88,7 @@ static int fs_inode_insert_locked(struct fuse_server *s, struct fs_inode *i, int
 		r = idmap_add(&s->by_id, &i->by_id, s->last_id + 1);
 	if (r < 0)
 		return r;
-	r = idmap_add(&s->by_key, &i->by_key, fs_key(i->dev, i->ino, i->mount->by_id.key));
+	r = idmap_add(&s->by_key, &i->by_key, fs_key(i->dev, i->ino, i->mount->common.by_id.key));
 	if (r < 0) {
 		idmap_remove(&s->by_id, &i->by_id);
 		return r;
@@ -268,7 +268,8 @@ static int fs_inode_same_locked(struct fuse_server *s, int *fd, const struct sta
 	     e = idmap_next(e)) {
 		struct fs_inode *i = container_of(e, struct fs_inode, by_key);
 
-		if (i->dev != fs_dev(stx) || i->ino != stx->stx_ino || i->mount->by_id.key != mnt)
+		if (i->dev != fs_dev(stx) || i->ino != stx->stx_ino ||
+		    i->mount->common.by_id.key != mnt)
 			continue;
 		if (i->fd >= 0 || (h && i->handle && fs_file_handle_same(h, i->handle))) {
 			fs_inode_opened_locked(s, i, fd);
