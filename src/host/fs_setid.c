@@ -39,13 +39,20 @@ static bool fs_in_group(const struct fs_call *c, const struct statx *stx)
 	return c->req.h->gid == stx->stx_gid || !(stx->stx_mode & S_IWOTH);
 }
 
-void fs_kill_setid(const struct fs_call *c, int fd, struct cred *cred)
+/* The group that decides: our own where the file has no setgid that depends on it. */
+static gid_t fs_setid_group(const struct fs_call *c, int fd)
 {
 	struct statx stx;
 
-	if (fs_stat(fd, &stx) < 0)
-		stx = (struct statx){ .stx_mode = S_IWOTH }; /* group 0: what is our own */
-	cred_drop_fsetid(cred, fs_in_group(c, &stx) ? stx.stx_gid : fs_other_group(stx.stx_gid));
+	if (fs_stat(fd, &stx) < 0 || !(stx.stx_mode & S_ISGID) || stx.stx_mode & S_IXGRP)
+		return 0;
+	return fs_in_group(c, &stx) ? stx.stx_gid : fs_other_group(stx.stx_gid);
+}
+
+void fs_kill_setid(const struct fs_call *c, int fd, struct cred *cred)
+{
+	/* Also where there is no bit now: it may come before the write does. */
+	cred_drop_fsetid(cred, fs_setid_group(c, fd));
 }
 
 bool fs_keeps_setid(const struct fs_call *c)
