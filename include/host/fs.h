@@ -36,15 +36,18 @@
 
 /*
  * Locks, in the order in which they are taken:
- *   session       read: by each request; write: INIT, DESTROY, fuse_server_reset()
+ *   session       read: each request, and the closer (fs_idle.c); write: INIT, DESTROY,
+ *                 fuse_server_reset()
  *   fs_handle.lock the position of one open directory
  *   (the mapper's locks; they are held while the front end answers)
  *   removing      read: a request that removes a name; write: who closes descriptors of inodes
  *                 (fs_idle.c)
- *   nodes         the tables of inodes, mounts and devices, the list of idle inodes, the counts and
- * the descriptor in each fs_inode; a leaf files         the handle table and the counts in each
- * fs_handle; a leaf (a lock owner's own, fs_lock.c) locks         the table of lock owners and what
- * stands in each; a leaf No leaf is held during a system call on the shared directory.
+ *   nodes         the tables of inodes, mounts and devices, the lists of idle inodes, the counts
+ *                 and the descriptor in each fs_inode; a leaf
+ *   files         the handle table and the counts in each fs_handle; a leaf
+ *   (a lock owner's own, fs_lock.c)
+ *   locks         the table of lock owners and what stands in each; a leaf
+ * No leaf is held during a system call on the shared directory.
  */
 struct fs_link {
 	struct fs_link *prev, *next;
@@ -179,8 +182,7 @@ bool fs_inode_put_only(struct fuse_server *s, struct fs_inode *i);
 void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n);
 /* Find or make the inode of @fd (O_PATH, taken over in any case), get it and count one lookup. */
 int fs_inode_enter(struct fuse_server *s, int fd, const struct statx *stx, struct fs_inode **ret);
-/* Get the inode of *@fd (O_PATH; may be taken over). 0, *ret NULL when it is not known; or an
- * error. */
+/* Get the inode of *@fd (O_PATH; may be taken over). *ret is NULL when it is not known. */
 int fs_inode_get_same(struct fuse_server *s, int *fd, const struct statx *stx,
 		      struct fs_inode **ret);
 /* Would a new inode find room? 0 or -ENFILE; asked before one is made on the disk. */
@@ -251,8 +253,7 @@ int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const c
 void fs_removing_end(struct fuse_server *s, struct fs_inode *i, bool removed);
 
 /* fs_mount.c */
-/* Find what has this number in @map (mounts, devices) and count one inode more; NULL: there is
- * none. */
+/* Find what has this number in @map (mounts, devices), count one inode more. NULL: none has. */
 struct fs_common *fs_common_find(struct fuse_server *s, const struct idmap *map, uint64_t id);
 /*
  * Put *n there, for one inode. Returns 0, and *ret is *n, which is taken over, or what another
