@@ -39,8 +39,12 @@ int cred_umask(struct cred *c, mode_t mask);
 /* cred_own_cwd() - is the working directory this thread's alone? */
 bool cred_own_cwd(void);
 
-/* cred_drop_fsetid() - writes and truncations of this thread take away setuid and setgid. */
-void cred_drop_fsetid(struct cred *c);
+/*
+ * cred_drop_fsetid() - writes and truncations of this thread take away set-id bits as they do for
+ * one who is in @group alone: setuid; setgid where the group may execute the file, or where the
+ * file is not of @group (Linux 6.2, setattr_should_drop_sgid()). Not together with cred_become().
+ */
+void cred_drop_fsetid(struct cred *c, gid_t group);
 
 /*
  * cred_restore() - undo all of them; does nothing for a zeroed struct. A process that cannot get

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
@@ -36,13 +37,14 @@
 
 /*
  * Locks, in the order in which they are taken:
- *   session       read: by each request; write: INIT, DESTROY, fuse_server_reset()
+ *   session       read: each request, and the closer (fs_idle.c); write: INIT, DESTROY,
+ *                 fuse_server_reset()
  *   fs_handle.lock the position of one open directory
  *   (the mapper's locks; they are held while the front end answers)
  *   removing      read: a request that removes a name; write: who closes descriptors of inodes
  *                 (fs_idle.c)
- *   nodes         the tables of inodes and mounts, the list of idle inodes, the counts and the
- *                 descriptor in each fs_inode; a leaf
+ *   nodes         the tables of inodes, mounts and devices, the lists of idle inodes, the counts
+ *                 and the descriptor in each fs_inode; a leaf
  *   files         the handle table and the counts in each fs_handle; a leaf
  *   (a lock owner's own, fs_lock.c)
  *   locks         the table of lock owners and what stands in each; a leaf
@@ -67,13 +69,18 @@ struct fuse_server {
 	uint64_t last_id;
 	struct fs_inode *root;
 	struct idmap mounts;
+	struct idmap devices;
+	bool tags[32768];    /* of devices; taken */
 	struct fs_link idle; /* inodes; who was used last is next */
+	struct fs_link bare; /* the same, of those without handles */
 	uint64_t n_idle;
 	uint64_t n_open; /* inodes with a descriptor */
-	uint64_t n_cold; /* those without */
 	uint64_t freed;	 /* since the start */
 	uint64_t reopened;
 	pthread_rwlock_t removing;
+	pthread_t closer; /* what it does stands in fs_idle.c; the rest is under nodes */
+	pthread_cond_t closer_cond;
+	bool closer_runs, closer_waits, closer_ends;
 	_Atomic bool full_said;	      /* that descriptors have run out: once is enough */
 	_Atomic uint64_t remote_said; /* of which types of file systems (fs_remote.c) */
 
@@ -94,10 +101,20 @@ struct fuse_server {
 	_Atomic uint64_t faults;       /* of these, refused by a quirk */
 };
 
-struct fs_mount {
+/* What inodes have in common: their mount, their device. */
+struct fs_common {
 	struct idmap_entry by_id;
-	uint64_t inodes; /* of it */
-	int fd;		 /* for open_by_handle_at(2); -1: its inodes are kept by descriptors */
+	uint64_t inodes; /* that have it */
+};
+
+struct fs_mount {
+	struct fs_common common;
+	int fd; /* for open_by_handle_at(2); -1: its inodes are kept by descriptors */
+};
+
+struct fs_device {
+	struct fs_common common;
+	unsigned int tag; /* of their numbers (fs_ino.c); 0: that of the shared directory */
 };
 
 struct fs_inode {
@@ -108,9 +125,12 @@ struct fs_inode {
 	dev_t dev;
 	ino_t ino;
 	struct fs_mount *mount;
-	struct fs_link idle;	    /* {} when it is not in the list */
+	struct fs_device *device;
+	struct fs_link idle;	    /* {} when it is in no list */
+	uint32_t idle_since;	    /* when it came there, in seconds */
 	struct file_handle *handle; /* NULL until it is needed; never changes */
 	mode_t type;		    /* S_IFMT part: an inode's type never changes */
+	bool nameless;		    /* if it has no name, that is the guest's doing */
 	bool kept;		    /* the descriptor is not closed */
 	int fd; /* O_PATH; -1 when it is cold, which nobody sees who has got it */
 };
@@ -164,8 +184,9 @@ bool fs_inode_put_only(struct fuse_server *s, struct fs_inode *i);
 void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n);
 /* Find or make the inode of @fd (O_PATH, taken over in any case), get it and count one lookup. */
 int fs_inode_enter(struct fuse_server *s, int fd, const struct statx *stx, struct fs_inode **ret);
-/* If the inode of *@fd (O_PATH; may be taken over) is known, it has a descriptor afterwards. */
-int fs_inode_warm(struct fuse_server *s, int *fd, const struct statx *stx);
+/* Get the inode of *@fd (O_PATH; may be taken over). *ret is NULL when it is not known. */
+int fs_inode_get_same(struct fuse_server *s, int *fd, const struct statx *stx,
+		      struct fs_inode **ret);
 /* Would a new inode find room? 0 or -ENFILE; asked before one is made on the disk. */
 int fs_inode_room(struct fuse_server *s);
 /* Look @name up in @dir, get it and count one lookup. */
@@ -219,20 +240,50 @@ bool fs_inode_full_locked(const struct fuse_server *s);
 int fs_inode_open_cold(struct fuse_server *s, struct fs_inode *i);
 /* Close descriptors if there are too many. Not with removing held. */
 void fs_idle_trim(struct fuse_server *s);
+/* The thread that closes those of inodes that nobody has used for cfg.idle_seconds. */
+void fs_closer_start(struct fuse_server *s);
+void fs_closer_stop(struct fuse_server *s);
+/* @i, which is used, is without a name because the guest wants it so. */
+void fs_inode_nameless(struct fuse_server *s, struct fs_inode *i);
 /*
- * What @name in @dir leads to may lose its last link until fs_removing_end(), which is to be called
- * in any case. Returns 0 or a negative errno: then it must not be removed.
+ * What @name in @dir leads to, *ret_i (NULL: the guest does not know it), may lose its last link
+ * until fs_removing_end(), which is to be called in any case. Returns 0 or a negative errno: then
+ * it must not be removed. @removed: the name does not lead to it any more.
  */
-int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const char *name);
-void fs_removing_end(struct fuse_server *s);
+int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const char *name,
+		      struct fs_inode **ret_i);
+void fs_removing_end(struct fuse_server *s, struct fs_inode *i, bool removed);
 
 /* fs_mount.c */
+/* Find what has this number in @map (mounts, devices), count one inode more. NULL: none has. */
+struct fs_common *fs_common_find(struct fuse_server *s, const struct idmap *map, uint64_t id);
+/*
+ * Put *n there, for one inode. Returns 0, and *ret is *n, which is taken over, or what another
+ * thread has put there meanwhile; or a negative errno.
+ */
+int fs_common_add_locked(struct idmap *map, uint64_t id, struct fs_common **n,
+			 struct fs_common **ret);
+/* One inode less has it. true: none has it, it has left @map and is the caller's to free. */
+bool fs_common_put(struct fuse_server *s, struct idmap *map, struct fs_common *c);
 /* The mount of @fd (O_PATH), counted as used by one more inode. 0 or a negative errno. */
 int fs_mount_get(struct fuse_server *s, int fd, const struct statx *stx, struct fs_mount **ret);
 void fs_mount_put(struct fuse_server *s, struct fs_mount *m);
 /* Returns 0 and a handle to be freed, or a negative errno. */
 int fs_file_handle(int fd, struct file_handle **ret);
 bool fs_file_handle_same(const struct file_handle *a, const struct file_handle *b);
+
+/* fs_ino.c */
+/* The device of @fd (O_PATH), counted as used by one more inode. 0 or a negative errno. */
+int fs_device_get(struct fuse_server *s, int fd, const struct statx *stx, struct fs_device **ret);
+void fs_device_put(struct fuse_server *s, struct fs_device *d);
+/* The number that the guest gets for an inode, or for number @ino on @device. */
+uint64_t fs_ino(const struct fs_call *c, const struct fs_inode *i);
+uint64_t fs_ino_on(const struct fs_call *c, const struct fs_device *device, uint64_t ino);
+
+static inline dev_t fs_dev(const struct statx *stx)
+{
+	return makedev(stx->stx_dev_major, stx->stx_dev_minor);
+}
 
 static inline uint64_t fs_mount_id(const struct statx *stx)
 {
@@ -277,8 +328,10 @@ void fs_lock_drop_handle(struct fuse_server *s, struct fs_handle *h);
 /* fs_attr.c */
 #define FS_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 int fs_stat(int fd, struct statx *ret); /* of an O_PATH descriptor too */
-/* @fd: the inode's, O_PATH. */
-void fs_attr_fill(const struct fs_call *c, int fd, const struct statx *stx, struct fuse_attr *ret);
+/* The 32-bit device number of the protocol (the kernel's new_encode_dev()). */
+uint32_t fs_encode_dev(uint32_t major, uint32_t minor);
+void fs_attr_fill(const struct fs_call *c, const struct fs_inode *i, const struct statx *stx,
+		  struct fuse_attr *ret);
 void fs_entry_fill(const struct fs_call *c, const struct fs_inode *i, const struct statx *stx,
 		   struct fuse_entry_out *ret);
 /* Tell the guest that @i, found in @dir, is a mount point, if it wants to know. */
@@ -292,6 +345,14 @@ struct fs_proc_name {
 	char s[16];
 };
 struct fs_proc_name fs_proc_name(int fd);
+
+/*
+ * fs_setid.c: the caller of this request may not keep set-id bits. Until cred_restore() what this
+ * thread writes to the file of @fd (O_PATH or open) takes them away.
+ */
+void fs_kill_setid(const struct fs_call *c, int fd, struct cred *cred);
+/* For requests that have no flag for it: does the caller keep set-id bits? */
+bool fs_keeps_setid(const struct fs_call *c);
 
 /* fs_ext.c: what stands behind a request that creates something. */
 gid_t fs_ext_group(const struct fs_call *c); /* (gid_t)-1: none */

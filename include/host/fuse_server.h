@@ -23,8 +23,9 @@
  *   are never followed, "." and ".." are refused, and only regular files and directories are
  * opened.
  * - An inode takes a descriptor while it is used. Of the others those that were used last keep
- * theirs (max_idle), the rest is opened again by file handle, where that works. What was removed on
- * this machine meanwhile is -ESTALE then.
+ * theirs (max_idle, idle_seconds), the rest is opened again by file handle, where that works. What
+ * was removed on this machine meanwhile is -ESTALE then, and gives its room back (also where there
+ * are no handles); what the guest has removed it can go on using.
  * - With max_open descriptors an inode that the guest does not know yet gets -ENFILE; those it
  * knows can still be opened, and directories listed. There is room again when the guest forgets
  * some.
@@ -71,6 +72,7 @@ struct fuse_server_config {
 	enum fuse_file_handles file_handles;
 	uint64_t max_open;     /* descriptors of inodes; 0: as many as the process may open */
 	uint64_t max_idle;     /* of these, for inodes that nobody uses; with file handles */
+	uint32_t idle_seconds; /* and so long, when no more are used than that; 0: for ever */
 	uint64_t window;       /* bytes; 0: no DAX */
 	struct mapper *mapper; /* outlives the server; NULL when window is 0 */
 	bool map_remote;       /* map also what lies on FUSE, NFS and the like, stale as that is */

@@ -21,6 +21,9 @@ enum host_need {
 	HOST_NEED_SYSLOG = 4,  /* messages go to syslog, which may have to be connected to again */
 };
 
+/* The one ioctl(2) that is allowed: FS_IOC_GETFSUUID of Linux 6.9. */
+#define HOST_IOCTL_UUID 0x80111500u
+
 /*
  * host_seccomp_enter() - to be called by the only thread of the process, when all is set up but the
  * threads that serve; they inherit it. For good. @needs: HOST_NEED_*.

@@ -4,12 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "caller.h"
 #include "client_priv.h"
 
 /*
@@ -28,20 +27,14 @@
  */
 static bool killed(uint32_t pid, const char *set)
 {
-	char path[32], text[4096];
-	_cleanup_close_ int fd = -1;
-	const char *line;
-	ssize_t n;
+	char text[4096];
+	const char *signals;
 
-	(void)snprintf(path, sizeof(path), "/proc/%u/status", pid);
-	fd = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n < 0)
+	if (!caller_status(pid, text, sizeof(text)))
 		return false;
-	text[n] = 0;
 	/* Any deadly signal becomes a SIGKILL of each thread. */
-	line = strstr(text, set);
-	return line && strtoull(line + strlen(set), NULL, 16) & UINT64_C(1) << (SIGKILL - 1);
+	signals = caller_value(text, set);
+	return signals && strtoull(signals, NULL, 16) & UINT64_C(1) << (SIGKILL - 1);
 }
 
 /* Does it change nothing that anybody else could see, or that could not be undone? */

@@ -81,6 +81,12 @@ void relay_flush(struct relay_req *q);	 /* FLUSH, FSYNC */
 void relay_setxattr(struct relay_req *q);
 
 /*
+ * relay_tell_caller() - put user and group of the one who asks into a request that came without, for a
+ * host that has to know whether set-id bits stay. Nothing where that cannot be found out.
+ */
+void relay_tell_caller(struct relay_req *q);
+
+/*
  * relay_note_attr() - attributes that the host was asked for at epoch @asked: the size, and set-id bits that the
  * next write must drop.
  * relay_note_entry() - those in the fuse_entry_out at @reply. The kernel may not keep a mode with set-id bits, so

@@ -270,6 +270,7 @@ void relay_fallocate(struct relay_req *q)
 {
 	const struct fuse_fallocate_in *in = q->p.arg;
 
+	relay_tell_caller(q);
 	relay_settle_times(q->r, q->h->nodeid);
 	relay_exclusive(q, q->h->nodeid, in->offset);
 }
@@ -278,6 +279,7 @@ void relay_copy_file_range(struct relay_req *q)
 {
 	const struct fuse_copy_file_range_in *in = q->p.arg;
 
+	relay_tell_caller(q);
 	relay_settle_times(q->r, in->nodeid_out);
 	relay_exclusive(q, in->nodeid_out, in->off_out);
 }

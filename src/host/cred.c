@@ -113,10 +113,16 @@ bool cred_own_cwd(void)
 	return cred_fs_own;
 }
 
-void cred_drop_fsetid(struct cred *c)
+void cred_drop_fsetid(struct cred *c, gid_t group)
 {
 	bool changed = false;
 
+	/*
+	 * A process that is not root, and a user namespace that does not know the group, stay what
+	 * they are: all that such a host writes is its own user's.
+	 */
+	if (cred_root && group != 0)
+		c->changed = syscall(SYS_setresgid, -1, group, -1) == 0;
 	if (cred_cap(CAP_FSETID, false, &changed) == 0 && changed)
 		c->fsetid = true;
 }

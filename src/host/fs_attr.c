@@ -32,18 +32,16 @@ uint64_t fs_timeout(const struct fuse_server *s)
 	}
 }
 
-/* The 32-bit device number of the protocol (the kernel's new_encode_dev()). */
-static uint32_t fs_rdev(const struct statx *stx)
+uint32_t fs_encode_dev(uint32_t major, uint32_t minor)
 {
-	uint32_t major = stx->stx_rdev_major, minor = stx->stx_rdev_minor;
-
 	return (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~0xffu) << 12;
 }
 
-void fs_attr_fill(const struct fs_call *c, int fd, const struct statx *stx, struct fuse_attr *ret)
+void fs_attr_fill(const struct fs_call *c, const struct fs_inode *i, const struct statx *stx,
+		  struct fuse_attr *ret)
 {
 	*ret = (struct fuse_attr){
-		.ino = stx->stx_ino,
+		.ino = fs_ino(c, i),
 		.size = stx->stx_size,
 		.blocks = stx->stx_blocks,
 		.atime = (uint64_t)stx->stx_atime.tv_sec,
@@ -56,10 +54,10 @@ void fs_attr_fill(const struct fs_call *c, int fd, const struct statx *stx, stru
 		.nlink = stx->stx_nlink,
 		.uid = stx->stx_uid,
 		.gid = stx->stx_gid,
-		.rdev = fs_rdev(stx),
+		.rdev = fs_encode_dev(stx->stx_rdev_major, stx->stx_rdev_minor),
 		.blksize = stx->stx_blksize,
 	};
-	if (fs_flags(c) & FUSE_HAS_INODE_DAX && fs_dax_wanted(c->s, fd, stx))
+	if (fs_flags(c) & FUSE_HAS_INODE_DAX && fs_dax_wanted(c->s, i->fd, stx))
 		ret->flags |= FUSE_ATTR_DAX;
 }
 
@@ -73,7 +71,7 @@ void fs_entry_fill(const struct fs_call *c, const struct fs_inode *i, const stru
 		.entry_valid = valid,
 		.attr_valid = valid,
 	};
-	fs_attr_fill(c, i->fd, stx, &ret->attr);
+	fs_attr_fill(c, i, stx, &ret->attr);
 }
 
 void fs_mark_submount(const struct fs_call *c, const struct fs_inode *dir, const struct fs_inode *i,
@@ -84,15 +82,15 @@ void fs_mark_submount(const struct fs_call *c, const struct fs_inode *dir, const
 		attr->flags |= FUSE_ATTR_SUBMOUNT;
 }
 
-static int fs_put_attr(struct fs_call *c, int fd)
+static int fs_put_attr(struct fs_call *c, const struct fs_inode *i)
 {
 	struct fuse_attr_out out = { .attr_valid = fs_timeout(c->s) };
 	struct statx stx;
-	int r = fs_stat(fd, &stx);
+	int r = fs_stat(i->fd, &stx);
 
 	if (r < 0)
 		return r;
-	fs_attr_fill(c, fd, &stx, &out.attr);
+	fs_attr_fill(c, i, &stx, &out.attr);
 	return fs_put(c, &out, sizeof(out));
 }
 
@@ -101,7 +99,7 @@ int fs_op_getattr(struct fs_call *c)
 	_cleanup_inode_ struct fs_inode_ref i = { 0 };
 	int r = fs_ref(c, c->req.h->nodeid, &i);
 
-	return r ? r : fs_put_attr(c, i.i->fd);
+	return r ? r : fs_put_attr(c, i.i);
 }
 
 static struct fuse_sx_time fs_sx_time(const struct statx_timestamp *t)
@@ -128,7 +126,7 @@ int fs_op_statx(struct fs_call *c)
 		.uid = stx.stx_uid,
 		.gid = stx.stx_gid,
 		.mode = stx.stx_mode,
-		.ino = stx.stx_ino,
+		.ino = fs_ino(c, i.i),
 		.size = stx.stx_size,
 		.blocks = stx.stx_blocks,
 		.attributes_mask = stx.stx_attributes_mask,
@@ -186,7 +184,7 @@ static int fs_set_size(struct fs_call *c, const struct fs_inode *i,
 	if (r < 0)
 		return r;
 	if (in->valid & FATTR_KILL_SUIDGID)
-		cred_drop_fsetid(&cred);
+		fs_kill_setid(c, i->fd, &cred);
 	return ftruncate(h.h ? h.h->fd : fd, (off_t)in->size) < 0 ? -errno : 0;
 }
 
@@ -233,7 +231,7 @@ int fs_op_setattr(struct fs_call *c)
 		r = fs_set_size(c, i.i, in);
 	if (r == 0 && in->valid & (FATTR_ATIME | FATTR_MTIME))
 		r = fs_set_times(c->s, i.i, in);
-	return r ? r : fs_put_attr(c, i.i->fd);
+	return r ? r : fs_put_attr(c, i.i);
 }
 
 /* The guest's kernel checks permissions itself; this is for a client that asks all the same. */

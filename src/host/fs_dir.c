@@ -30,12 +30,13 @@ static bool fs_dots(const char *name)
 	return !strcmp(name, ".") || !strcmp(name, "..");
 }
 
-static int fs_put_dirent(struct fs_call *c, const struct fs_inode *dir, const struct fs_dent *d)
+/* @ino: the guest's number of the entry. */
+static int fs_put_dirent(struct fs_call *c, const struct fs_dent *d, uint64_t ino)
 {
 	static const char zero[8];
 	size_t len = strlen(d->name);
 	struct fuse_dirent out = {
-		.ino = d->ino,
+		.ino = ino,
 		.off = (uint64_t)d->off,
 		.namelen = (uint32_t)len,
 		.type = d->type,
@@ -43,13 +44,23 @@ static int fs_put_dirent(struct fs_call *c, const struct fs_inode *dir, const st
 	size_t pad = align_up(FUSE_NAME_OFFSET + len, 8) - FUSE_NAME_OFFSET - len;
 	int r;
 
-	/* The directory above the root is none of the guest's business. */
-	if (dir == c->s->root && !strcmp(d->name, ".."))
-		out.ino = dir->ino;
 	r = fs_put(c, &out, FUSE_NAME_OFFSET);
 	if (r == 0)
 		r = fs_put(c, d->name, len);
 	return r ? r : fs_put(c, zero, pad);
+}
+
+/*
+ * The number that stands in a directory. For a mount point it is, as in any directory, that of the
+ * directory it covers: to know better would take a system call for each entry.
+ */
+static uint64_t fs_dent_ino(const struct fs_call *c, const struct fs_inode *dir,
+			    const struct fs_dent *d)
+{
+	/* The directory above the root is none of the guest's business. */
+	if (dir == c->s->root && !strcmp(d->name, ".."))
+		return fs_ino(c, dir);
+	return fs_ino_on(c, dir->device, d->ino);
 }
 
 /* The entry in front of a READDIRPLUS one; nodeid 0 tells the guest to look it up by itself. */
@@ -66,7 +77,7 @@ static int fs_put_plus(struct fs_call *c, struct fs_inode *dir, const struct fs_
 	}
 	r = fs_put(c, &out, sizeof(out));
 	if (r == 0)
-		r = fs_put_dirent(c, dir, d);
+		r = fs_put_dirent(c, d, i.i ? out.attr.ino : fs_dent_ino(c, dir, d));
 	if (r < 0 && i.i)
 		fs_inode_forget(c->s, i.i->by_id.key, 1);
 	return r;
@@ -109,7 +120,8 @@ static int fs_readdir(struct fs_call *c, bool plus)
 
 			if (c->data + fs_dirent_size(d, plus) > room)
 				return c->data ? 0 : -EINVAL;
-			r = plus ? fs_put_plus(c, dir.i, d) : fs_put_dirent(c, dir.i, d);
+			r = plus ? fs_put_plus(c, dir.i, d)
+				 : fs_put_dirent(c, d, fs_dent_ino(c, dir.i, d));
 			if (r < 0)
 				return r;
 			at += d->reclen;

@@ -113,7 +113,7 @@ int fs_op_write(struct fs_call *c)
 	if (c->s->cfg.readonly)
 		return -EROFS;
 	if (in->write_flags & FUSE_WRITE_KILL_SUIDGID)
-		cred_drop_fsetid(&cred);
+		fs_kill_setid(c, h.h->fd, &cred);
 	t.fd = h.h->fd;
 	r = fs_transfer(&t, &c->in, in->size);
 	/* The kernel ignores how much of its cached pages was written: only an error is heard of. */
@@ -200,9 +200,8 @@ int fs_op_fallocate(struct fs_call *c)
 		return -EROFS;
 	if (in->offset > INT64_MAX || in->length > INT64_MAX)
 		return -EINVAL;
-	/* The request does not say whether the caller may keep setuid: only root may. */
-	if (fs_flags(c) & FUSE_HANDLE_KILLPRIV_V2 && c->req.h->uid != 0)
-		cred_drop_fsetid(&cred);
+	if (!fs_keeps_setid(c))
+		fs_kill_setid(c, h.h->fd, &cred);
 	r = fallocate(h.h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length);
 	return r < 0 ? -errno : 0;
 }
@@ -227,8 +226,8 @@ static ssize_t fs_copy_file_range(struct fs_call *c, uint64_t max)
 		return -EINVAL;
 	off_in = (off_t)in->off_in;
 	off_out = (off_t)in->off_out;
-	if (fs_flags(c) & FUSE_HANDLE_KILLPRIV_V2 && c->req.h->uid != 0)
-		cred_drop_fsetid(&cred);
+	if (!fs_keeps_setid(c))
+		fs_kill_setid(c, to.h->fd, &cred);
 	n = copy_file_range(from.h->fd, &off_in, to.h->fd, &off_out, MIN(in->len, max),
 			    (unsigned int)in->flags);
 	return n < 0 ? -errno : n;

@@ -168,7 +168,7 @@ static int fs_open(struct fs_call *c, bool dir)
 		return flags;
 	out.open_flags = fs_open_reply_flags(c, dir, flags);
 	if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
-		cred_drop_fsetid(&cred);
+		fs_kill_setid(c, i.i->fd, &cred);
 	r = fs_inode_open(c->s, i.i, flags);
 	if (r == -EPERM && flags & O_NOATIME)
 		r = fs_inode_open(c->s, i.i, flags & ~O_NOATIME);

@@ -4,7 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <time.h>
 
+#include "base/log.h"
 #include "host/fs.h"
 
 /*
@@ -15,32 +18,61 @@
  *   USED  users > 0. Whoever got it may use i->fd without a lock: it is not closed and does not
  *         change until that user puts the inode. Open files are users, too.
  *   IDLE  users == 0, i->fd open, in the list s->idle, who was used last in front.
+ *   BARE  the same in the list s->bare: its mount has no handles.
  *   COLD  users == 0, i->fd == -1, i->handle says which inode it is.
+ *   GONE  users == 0, i->fd == -1, no handle: somebody on this machine has removed it.
  *   KEPT  users == 0, i->fd open, in no list: the descriptor is all that there is of the inode. So
- *         are those on a mount without handles, those without a name, and the root.
+ *         are those that the guest has removed, and the root.
  *
  * To get an idle or used inode takes no system call; to get a cold one, open_by_handle_at(2): until
  * that has returned the inode is used with i->fd == -1, and nobody else looks at that. Of two that
- * open it at a time one closes its descriptor again.
+ * open it at a time one closes its descriptor again. One that is gone is ESTALE.
  *
- * Who closes (fs_idle_trim()) is a user of the inode while it asks for the handle. The inode
- * becomes cold only if there is no other user at the end.
+ * An idle inode becomes cold when there are too many (fs_idle_trim()), or when nobody has used it
+ * for cfg.idle_seconds: then a thread, the closer, closes its descriptor. What holds a descriptor
+ * keeps its room on the disk, so the room of what is removed on this machine comes back within
+ * these seconds, or at once if it was cold. A bare inode cannot be opened again, so the closer only
+ * looks, as often, whether its last link is gone, and then closes it for good. With no inode idle
+ * or bare the closer sleeps; those that are cold cost it nothing.
+ *
+ * Who closes is a user of the inode while it asks for the handle. The inode becomes cold only if
+ * there is no other user at the end.
  *
  * A handle leads to the inode as long as the file system has it: until its last link is gone and
  * its last descriptor is closed. A link goes away
  *
  *  1. by the guest's UNLINK, RMDIR or RENAME. Between fs_removing_begin() and fs_removing_end()
- * they hold s->removing, so that no inode becomes cold meanwhile, and a cold one is opened before
- *     they begin. Later no link is left, and who closes descriptors sees that and keeps the inode.
+ *     the inode is used, and a cold one is opened before. They hold s->removing, so that one that
+ *     the guest comes to know meanwhile does not become cold. If no link is left in the end the
+ *     inode is nameless: a program of the guest may still use it, and it is kept. So is what
+ *     TMPFILE makes, as long as it gets no name.
  *  2. by somebody on this machine. Then a cold inode is gone, ESTALE. This cannot be prevented, and
  *     is what virtiofsd does; the guest's kernel looks the name up again.
+ *
+ * What remains: a file that the guest has open, or parts of which are mapped in the window, keeps
+ * its room as it would on this machine. The guest's daemon drops mappings when it wants room in the
+ * window and when its kernel forgets the file.
  *
  * The number of an inode that is gone may be given to a new one. So (device, number, mount)
  * identifies an inode only together with its handle, in which there is a generation; or with its
  * descriptor, while that is open.
  */
 
-#define FS_IDLE_BATCH 32 /* of descriptors that are closed at a time */
+#define FS_IDLE_BATCH 32   /* of descriptors that are closed at a time */
+#define FS_BARE_BATCH 1000 /* of bare inodes that are looked at in a second */
+
+static uint32_t fs_seconds(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint32_t)t.tv_sec;
+}
+
+static bool fs_is_bare(const struct fs_inode *i)
+{
+	return i->mount->fd < 0;
+}
 
 static void fs_idle_out_locked(struct fuse_server *s, struct fs_inode *i)
 {
@@ -49,12 +81,14 @@ static void fs_idle_out_locked(struct fuse_server *s, struct fs_inode *i)
 	i->idle.next->prev = i->idle.prev;
 	i->idle.prev->next = i->idle.next;
 	i->idle = (struct fs_link){ 0 };
-	s->n_idle--;
+	if (!fs_is_bare(i))
+		s->n_idle--;
 }
 
 void fs_idle_init(struct fuse_server *s)
 {
 	s->idle.next = s->idle.prev = &s->idle;
+	s->bare.next = s->bare.prev = &s->bare;
 	s->n_idle = 0;
 }
 
@@ -66,12 +100,18 @@ void fs_inode_use_locked(struct fuse_server *s, struct fs_inode *i)
 
 void fs_idle_in_locked(struct fuse_server *s, struct fs_inode *i)
 {
-	if (i->fd < 0 || i->idle.next || i->kept || i->mount->fd < 0)
+	struct fs_link *list = fs_is_bare(i) ? &s->bare : &s->idle;
+
+	if (i->fd < 0 || i->idle.next || i->kept)
 		return;
-	i->idle = (struct fs_link){ .prev = &s->idle, .next = s->idle.next };
-	s->idle.next->prev = &i->idle;
-	s->idle.next = &i->idle;
-	s->n_idle++;
+	i->idle = (struct fs_link){ .prev = list, .next = list->next };
+	list->next->prev = &i->idle;
+	list->next = &i->idle;
+	i->idle_since = fs_seconds();
+	if (list == &s->idle)
+		s->n_idle++;
+	if (s->closer_waits)
+		(void)pthread_cond_signal(&s->closer_cond);
 }
 
 void fs_inode_forgotten_locked(struct fuse_server *s, struct fs_inode *i)
@@ -85,8 +125,6 @@ void fs_inode_opened_locked(struct fuse_server *s, struct fs_inode *i, int *fd)
 		return;
 	i->fd = steal_fd(fd);
 	s->n_open++;
-	if (i->handle)
-		s->n_cold--;
 }
 
 bool fs_inode_full_locked(const struct fuse_server *s)
@@ -94,43 +132,63 @@ bool fs_inode_full_locked(const struct fuse_server *s)
 	return s->cfg.max_open && s->n_open >= s->cfg.max_open;
 }
 
-/* Can it be found again by a handle? 0 or a negative errno. */
-static int fs_idle_handle(const struct fs_inode *i, struct file_handle **ret)
+void fs_inode_nameless(struct fuse_server *s, struct fs_inode *i)
 {
-	struct statx stx;
-	int r = fs_stat(i->fd, &stx);
-
-	if (r == 0 && stx.stx_nlink == 0)
-		r = -ESTALE;
-	return r || i->handle ? r : fs_file_handle(i->fd, ret);
+	scoped_lock(&s->nodes);
+	i->nameless = true;
 }
 
-/* Close the descriptor of who was used longest ago. false: there is none. */
-static bool fs_idle_close_one(struct fuse_server *s)
+/* What is to become of an inode that nobody uses. */
+enum fs_fate { FS_CLOSE, FS_KEEP, FS_AGAIN };
+
+/* Looks at @i, which is used. *@ret_handle: if it has none yet and needs one. */
+static enum fs_fate fs_idle_fate(const struct fs_inode *i, bool nameless,
+				 struct file_handle **ret_handle)
+{
+	struct statx stx;
+
+	if (fs_stat(i->fd, &stx) < 0)
+		return FS_KEEP;
+	/* Some file systems leave a directory's count of links alone when it is removed. */
+	if (nameless && (stx.stx_nlink == 0 || S_ISDIR(i->type)))
+		return FS_KEEP;
+	if (stx.stx_nlink == 0)
+		return FS_CLOSE;
+	if (fs_is_bare(i))
+		return FS_AGAIN;
+	return i->handle || fs_file_handle(i->fd, ret_handle) == 0 ? FS_CLOSE : FS_KEEP;
+}
+
+/*
+ * Close the descriptor of who was used longest ago, of @list; or see that it must stay. false:
+ * there is none, or none that came before @before.
+ */
+static bool fs_idle_close_one(struct fuse_server *s, const struct fs_link *list, uint32_t before)
 {
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ struct file_handle *h = NULL;
+	enum fs_fate fate;
 	struct fs_inode *i;
-	int r;
+	bool nameless;
 
 	(void)pthread_mutex_lock(&s->nodes);
-	if (!s->n_idle) {
+	i = list->prev == list ? NULL : container_of(list->prev, struct fs_inode, idle);
+	if (!i || i->idle_since > before) {
 		(void)pthread_mutex_unlock(&s->nodes);
 		return false;
 	}
-	i = container_of(s->idle.prev, struct fs_inode, idle);
 	fs_inode_use_locked(s, i);
+	nameless = i->nameless;
 	(void)pthread_mutex_unlock(&s->nodes);
-	r = fs_idle_handle(i, &h);
+	fate = fs_idle_fate(i, nameless, &h);
 	(void)pthread_mutex_lock(&s->nodes);
 	if (h)
 		i->handle = steal_ptr(h);
-	i->kept = r < 0;
-	if (r == 0 && i->users == 1) {
+	i->kept = fate == FS_KEEP;
+	if (fate == FS_CLOSE && i->users == 1) {
 		fd = i->fd;
 		i->fd = -1;
 		s->n_open--;
-		s->n_cold++;
 	}
 	(void)pthread_mutex_unlock(&s->nodes);
 	(void)fs_inode_put_only(s, i);
@@ -140,6 +198,12 @@ static bool fs_idle_close_one(struct fuse_server *s)
 bool fs_idle_many_locked(const struct fuse_server *s)
 {
 	return s->n_idle > s->max_idle;
+}
+
+static void fs_idle_close(struct fuse_server *s, unsigned int n)
+{
+	while (n-- && fs_idle_close_one(s, &s->idle, UINT32_MAX))
+		;
 }
 
 void fs_idle_trim(struct fuse_server *s)
@@ -156,16 +220,104 @@ void fs_idle_trim(struct fuse_server *s)
 	if ((full ? pthread_rwlock_wrlock(&s->removing) : pthread_rwlock_trywrlock(&s->removing)) !=
 	    0)
 		return;
-	for (unsigned int n = 0; n < FS_IDLE_BATCH; n++)
-		if (!fs_idle_close_one(s))
-			break;
+	fs_idle_close(s, FS_IDLE_BATCH);
 	(void)pthread_rwlock_unlock(&s->removing);
+}
+
+/* Close at most @n of @list that came before @before, some at a time, so that who removes can. */
+static void fs_close_old(struct fuse_server *s, const struct fs_link *list, uint32_t before,
+			 unsigned int n)
+{
+	bool more = true;
+
+	for (unsigned int done = 0; more && done < n; done += FS_IDLE_BATCH) {
+		if (pthread_rwlock_trywrlock(&s->removing) != 0)
+			return; /* in a second, then */
+		for (unsigned int k = 0; more && k < FS_IDLE_BATCH; k++)
+			more = fs_idle_close_one(s, list, before);
+		(void)pthread_rwlock_unlock(&s->removing);
+	}
+}
+
+static bool fs_closer_waits_locked(struct fuse_server *s)
+{
+	struct timespec until;
+
+	if (s->idle.next == &s->idle && s->bare.next == &s->bare) {
+		s->closer_waits = true;
+		while (!s->closer_ends && s->idle.next == &s->idle && s->bare.next == &s->bare)
+			(void)pthread_cond_wait(&s->closer_cond, &s->nodes);
+		s->closer_waits = false;
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec++;
+	while (!s->closer_ends &&
+	       pthread_cond_timedwait(&s->closer_cond, &s->nodes, &until) != ETIMEDOUT)
+		;
+	return !s->closer_ends;
+}
+
+static bool fs_closer_waits(struct fuse_server *s)
+{
+	scoped_lock(&s->nodes);
+	return fs_closer_waits_locked(s);
+}
+
+static void *fs_closer(void *arg)
+{
+	struct fuse_server *s = arg;
+
+	while (fs_closer_waits(s)) {
+		uint32_t now = fs_seconds();
+
+		if (now < s->cfg.idle_seconds)
+			continue;
+		/* A session that ends drops them itself. */
+		if (pthread_rwlock_tryrdlock(&s->session) != 0)
+			continue;
+		fs_close_old(s, &s->idle, now - s->cfg.idle_seconds, UINT32_MAX);
+		fs_close_old(s, &s->bare, now - s->cfg.idle_seconds, FS_BARE_BATCH);
+		(void)pthread_rwlock_unlock(&s->session);
+	}
+	return NULL;
+}
+
+void fs_closer_start(struct fuse_server *s)
+{
+	int r;
+
+	if (!s->cfg.idle_seconds || s->closer_runs)
+		return;
+	r = pthread_create(&s->closer, NULL, fs_closer, s);
+	if (r)
+		log_warn("cannot make a thread: what is removed on this machine keeps its room as "
+			 "long as the guest knows it: %s",
+			 strerror(r));
+	s->closer_runs = r == 0;
+}
+
+static void fs_closer_end(struct fuse_server *s)
+{
+	scoped_lock(&s->nodes);
+	s->closer_ends = true;
+	(void)pthread_cond_signal(&s->closer_cond);
+}
+
+void fs_closer_stop(struct fuse_server *s)
+{
+	if (!s->closer_runs)
+		return;
+	fs_closer_end(s);
+	(void)pthread_join(s->closer, NULL);
+	s->closer_runs = false;
 }
 
 int fs_inode_open_cold(struct fuse_server *s, struct fs_inode *i)
 {
 	_cleanup_close_ int fd = -1;
 
+	if (!i->handle)
+		return -ESTALE;
 	fs_idle_trim(s);
 	fd = open_by_handle_at(i->mount->fd, i->handle, O_PATH | O_CLOEXEC);
 	if (fd < 0)
@@ -176,29 +328,30 @@ int fs_inode_open_cold(struct fuse_server *s, struct fs_inode *i)
 	return 0;
 }
 
-static bool fs_some_cold(struct fuse_server *s)
-{
-	scoped_lock(&s->nodes);
-	return s->n_cold > 0;
-}
-
-int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const char *name)
+int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const char *name,
+		      struct fs_inode **ret_i)
 {
 	_cleanup_close_ int fd = -1;
 	struct statx stx;
 	int r;
 
+	*ret_i = NULL;
 	(void)pthread_rwlock_rdlock(&s->removing);
-	if (!fs_some_cold(s))
-		return 0;
 	fd = openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno; /* whoever removes it will see */
 	r = fs_stat(fd, &stx);
-	return r ? r : fs_inode_warm(s, &fd, &stx);
+	return r ? r : fs_inode_get_same(s, &fd, &stx, ret_i);
 }
 
-void fs_removing_end(struct fuse_server *s)
+void fs_removing_end(struct fuse_server *s, struct fs_inode *i, bool removed)
 {
+	struct statx stx;
+
+	/* Of two that remove the last two names at a time, one at least sees that none is left. */
+	if (i && removed && fs_stat(i->fd, &stx) == 0 && (stx.stx_nlink == 0 || S_ISDIR(i->type)))
+		fs_inode_nameless(s, i);
 	(void)pthread_rwlock_unlock(&s->removing);
+	if (i)
+		fs_inode_put(s, i);
 }

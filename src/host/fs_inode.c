@@ -6,7 +6,6 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
 #include "host/fs.h"
 
@@ -26,11 +25,6 @@ struct fs_proc_name fs_proc_name(int fd)
 	return n;
 }
 
-static dev_t fs_dev(const struct statx *stx)
-{
-	return makedev(stx->stx_dev_major, stx->stx_dev_minor);
-}
-
 /* It is in no table and no list. */
 static void fs_inode_free(struct fuse_server *s, struct fs_inode *i)
 {
@@ -42,11 +36,10 @@ static void fs_inode_free(struct fuse_server *s, struct fs_inode *i)
 	(void)pthread_mutex_lock(&s->nodes);
 	if (i->fd >= 0)
 		s->n_open--;
-	else if (i->handle)
-		s->n_cold--;
 	trim = ++s->freed % TRIM_AFTER == 0;
 	(void)pthread_mutex_unlock(&s->nodes);
 	fs_mount_put(s, i->mount);
+	fs_device_put(s, i->device);
 	free(i->handle);
 	free(i);
 	if (trim)
@@ -65,6 +58,11 @@ static int fs_inode_new(struct fuse_server *s, int fd, const struct statx *stx,
 	r = fs_mount_get(s, fd, stx, &i->mount);
 	if (r < 0)
 		return r;
+	r = fs_device_get(s, fd, stx, &i->device);
+	if (r < 0) {
+		fs_mount_put(s, i->mount);
+		return r;
+	}
 	i->dev = fs_dev(stx);
 	i->ino = stx->stx_ino;
 	i->type = stx->stx_mode & S_IFMT;
@@ -90,7 +88,7 @@ static int fs_inode_insert_locked(struct fuse_server *s, struct fs_inode *i, int
 		r = idmap_add(&s->by_id, &i->by_id, s->last_id + 1);
 	if (r < 0)
 		return r;
-	r = idmap_add(&s->by_key, &i->by_key, fs_key(i->dev, i->ino, i->mount->by_id.key));
+	r = idmap_add(&s->by_key, &i->by_key, fs_key(i->dev, i->ino, i->mount->common.by_id.key));
 	if (r < 0) {
 		idmap_remove(&s->by_id, &i->by_id);
 		return r;
@@ -270,14 +268,15 @@ static int fs_inode_same_locked(struct fuse_server *s, int *fd, const struct sta
 	     e = idmap_next(e)) {
 		struct fs_inode *i = container_of(e, struct fs_inode, by_key);
 
-		if (i->dev != fs_dev(stx) || i->ino != stx->stx_ino || i->mount->by_id.key != mnt)
+		if (i->dev != fs_dev(stx) || i->ino != stx->stx_ino ||
+		    i->mount->common.by_id.key != mnt)
 			continue;
-		if (i->fd >= 0 || (h && fs_file_handle_same(h, i->handle))) {
+		if (i->fd >= 0 || (h && i->handle && fs_file_handle_same(h, i->handle))) {
 			fs_inode_opened_locked(s, i, fd);
 			*ret = i;
 			return 0;
 		}
-		if (!h)
+		if (!h && i->handle)
 			r = -EAGAIN;
 	}
 	return r;
@@ -327,27 +326,29 @@ int fs_inode_enter(struct fuse_server *s, int fd_taken, const struct statx *stx,
 	return r;
 }
 
-static int fs_inode_warm_with(struct fuse_server *s, int *fd, const struct statx *stx,
-			      const struct file_handle *h)
+static int fs_inode_get_same_with(struct fuse_server *s, int *fd, const struct statx *stx,
+				  const struct file_handle *h, struct fs_inode **ret)
 {
-	struct fs_inode *i;
 	int r;
 
 	scoped_lock(&s->nodes);
-	r = fs_inode_same_locked(s, fd, stx, h, &i);
-	if (r == 0 && i->users == 0)
-		fs_idle_in_locked(s, i);
+	r = fs_inode_same_locked(s, fd, stx, h, ret);
+	if (r == 0)
+		fs_inode_use_locked(s, *ret);
 	return r == -ENOENT ? 0 : r;
 }
 
-int fs_inode_warm(struct fuse_server *s, int *fd, const struct statx *stx)
+int fs_inode_get_same(struct fuse_server *s, int *fd, const struct statx *stx,
+		      struct fs_inode **ret)
 {
 	_cleanup_free_ struct file_handle *h = NULL;
-	int r = fs_inode_warm_with(s, fd, stx, NULL);
+	int r;
 
+	*ret = NULL;
+	r = fs_inode_get_same_with(s, fd, stx, NULL, ret);
 	if (r == -EAGAIN)
 		r = fs_file_handle(*fd, &h);
-	return h ? fs_inode_warm_with(s, fd, stx, h) : r;
+	return h ? fs_inode_get_same_with(s, fd, stx, h, ret) : r;
 }
 
 int fs_inode_lookup(struct fuse_server *s, struct fs_inode *dir, const char *name,

@@ -72,65 +72,93 @@ static int fs_mount_open(const struct fuse_server *s, int path_fd, const struct 
 	return again < 0 ? -errno : steal_fd(&fd);
 }
 
-static struct fs_mount *fs_mount_find_locked(struct fuse_server *s, uint64_t id)
+static struct fs_common *fs_common_find_locked(const struct idmap *map, uint64_t id)
 {
-	struct idmap_entry *e = idmap_find(&s->mounts, id);
-	struct fs_mount *m = e ? container_of(e, struct fs_mount, by_id) : NULL;
+	struct idmap_entry *e = idmap_find(map, id);
+	struct fs_common *c = e ? container_of(e, struct fs_common, by_id) : NULL;
 
-	if (m)
-		m->inodes++;
-	return m;
+	if (c)
+		c->inodes++;
+	return c;
 }
 
-static struct fs_mount *fs_mount_find(struct fuse_server *s, uint64_t id)
+struct fs_common *fs_common_find(struct fuse_server *s, const struct idmap *map, uint64_t id)
 {
 	scoped_lock(&s->nodes);
-	return fs_mount_find_locked(s, id);
+	return fs_common_find_locked(map, id);
+}
+
+int fs_common_add_locked(struct idmap *map, uint64_t id, struct fs_common **n,
+			 struct fs_common **ret)
+{
+	int r;
+
+	*ret = fs_common_find_locked(map, id);
+	if (*ret)
+		return 0;
+	r = idmap_add(map, &(*n)->by_id, id);
+	if (r < 0)
+		return r;
+	(*n)->inodes = 1;
+	*ret = steal_ptr(*n);
+	return 0;
+}
+
+bool fs_common_put(struct fuse_server *s, struct idmap *map, struct fs_common *c)
+{
+	scoped_lock(&s->nodes);
+	if (--c->inodes)
+		return false;
+	idmap_remove(map, &c->by_id);
+	return true;
+}
+
+static void fs_mount_free(struct fs_mount *m)
+{
+	close_keep_errno(m->fd);
+	free(m);
+}
+
+static int fs_mount_add(struct fuse_server *s, uint64_t id, struct fs_common **n,
+			struct fs_common **ret)
+{
+	scoped_lock(&s->nodes);
+	return fs_common_add_locked(&s->mounts, id, n, ret);
 }
 
 int fs_mount_get(struct fuse_server *s, int path_fd, const struct statx *stx, struct fs_mount **ret)
 {
 	uint64_t id = fs_mount_id(stx);
-	_cleanup_free_ struct fs_mount *n = NULL;
-	_cleanup_close_ int fd = -1;
-	int r;
+	struct fs_common *c = fs_common_find(s, &s->mounts, id), *unused;
+	struct fs_mount *n;
+	int r, fd;
 
-	*ret = fs_mount_find(s, id);
-	if (*ret)
+	if (c) {
+		*ret = container_of(c, struct fs_mount, common);
 		return 0;
-	r = fs_mount_open(s, path_fd, stx);
+	}
+	fd = fs_mount_open(s, path_fd, stx);
 	log_dbg("mount %llu: inodes are kept by %s: %s", (unsigned long long)id,
-		r < 0 ? "descriptors" : "handles", r < 0 ? strerror(-r) : "they can be opened");
-	if (r < 0 && s->cfg.file_handles == FUSE_FILE_HANDLES_MANDATORY)
-		return r;
-	fd = r < 0 ? -1 : r;
+		fd < 0 ? "descriptors" : "handles", fd < 0 ? strerror(-fd) : "they can be opened");
+	if (fd < 0 && s->cfg.file_handles == FUSE_FILE_HANDLES_MANDATORY)
+		return fd;
 	n = calloc(1, sizeof(*n));
-	if (!n)
+	if (!n) {
+		close_keep_errno(fd);
 		return -ENOMEM;
-	scoped_lock(&s->nodes);
-	*ret = fs_mount_find_locked(s, id); /* another thread may have met it, too */
-	if (*ret)
-		return 0;
-	r = idmap_add(&s->mounts, &n->by_id, id);
-	if (r < 0)
-		return r;
-	n->inodes = 1;
-	n->fd = steal_fd(&fd);
-	*ret = steal_ptr(n);
-	return 0;
+	}
+	n->fd = fd < 0 ? -1 : fd;
+	unused = &n->common;
+	r = fs_mount_add(s, id, &unused, &c);
+	if (unused)
+		fs_mount_free(n);
+	if (r == 0)
+		*ret = container_of(c, struct fs_mount, common);
+	return r;
 }
 
 void fs_mount_put(struct fuse_server *s, struct fs_mount *m)
 {
-	bool last;
-
-	(void)pthread_mutex_lock(&s->nodes);
-	last = --m->inodes == 0;
-	if (last)
-		idmap_remove(&s->mounts, &m->by_id);
-	(void)pthread_mutex_unlock(&s->nodes);
-	if (last) {
-		close_keep_errno(m->fd);
-		free(m);
-	}
+	if (fs_common_put(s, &s->mounts, &m->common))
+		fs_mount_free(m);
 }

@@ -32,11 +32,12 @@ static int fs_begin(struct fs_call *c, const char *name, uint32_t mask, struct f
 
 static int fs_unlink(struct fuse_server *s, const struct fs_inode *dir, const char *name, int flags)
 {
-	int r = fs_removing_begin(s, dir, name);
+	struct fs_inode *i;
+	int r = fs_removing_begin(s, dir, name, &i);
 
 	if (r == 0 && unlinkat(dir->fd, name, flags) < 0)
 		r = -errno;
-	fs_removing_end(s);
+	fs_removing_end(s, i, r == 0);
 	return r;
 }
 
@@ -147,6 +148,7 @@ static int fs_rename(struct fs_call *c, uint64_t to_id, unsigned int flags)
 {
 	_cleanup_inode_ struct fs_inode_ref from = { 0 }, to = { 0 };
 	_cleanup_cred_ struct cred cred = { 0 };
+	struct fs_inode *i;
 	int r = fs_begin(c, c->req.name[0], 0, &from, NULL);
 
 	if (r == 0)
@@ -155,13 +157,14 @@ static int fs_rename(struct fs_call *c, uint64_t to_id, unsigned int flags)
 		r = fuse_name_ok(c->req.name[1]);
 	if (r < 0)
 		return r;
-	r = fs_removing_begin(c->s, to.i, c->req.name[1]);
+	r = fs_removing_begin(c->s, to.i, c->req.name[1], &i);
 	/* RENAME_WHITEOUT makes a device node, which is the caller's. */
 	if (r == 0 && flags & RENAME_WHITEOUT)
 		r = cred_become(&cred, c->req.h->uid, c->req.h->gid, (gid_t)-1);
 	if (r == 0 && renameat2(from.i->fd, c->req.name[0], to.i->fd, c->req.name[1], flags) < 0)
 		r = -errno;
-	fs_removing_end(c->s);
+	cred_restore(&cred);
+	fs_removing_end(c->s, i, r == 0 && !(flags & RENAME_EXCHANGE));
 	return r;
 }
 
@@ -242,7 +245,7 @@ int fs_op_create(struct fs_call *c)
 		return r;
 	if (fd < 0) {
 		if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
-			cred_drop_fsetid(&cred);
+			fs_kill_setid(c, i.i->fd, &cred);
 		r = fd = S_ISDIR(i.i->type) ? -EISDIR : fs_inode_open(c->s, i.i, flags);
 		cred_restore(&cred);
 		if (r >= 0 && flags & O_TRUNC)
@@ -284,5 +287,7 @@ int fs_op_tmpfile(struct fs_call *c)
 	r = fs_stat(path, &stx);
 	if (r == 0)
 		r = fs_inode_enter(c->s, steal_fd(&path), &stx, &i.i);
+	if (r == 0)
+		fs_inode_nameless(c->s, i.i);
 	return r ? r : fs_put_created(c, i.i, &stx, steal_fd(&fd), flags);
 }

@@ -56,6 +56,9 @@ static int fs_run(struct fs_call *c)
 		(void)pthread_rwlock_wrlock(&s->session);
 		r = fs_op_init(c);
 		s->inited = r == 0;
+		/* Here, and not earlier: it inherits the filter of system calls. */
+		if (r == 0)
+			fs_closer_start(s);
 		(void)pthread_rwlock_unlock(&s->session);
 		return r;
 	}
@@ -171,6 +174,7 @@ size_t fuse_server_handle(struct fuse_server *s, const struct iovec *rd, unsigne
 int fuse_server_new(const struct fuse_server_config *cfg, struct fuse_server **ret)
 {
 	_cleanup_free_ struct fuse_server *s = calloc(1, sizeof(*s));
+	pthread_condattr_t cond_attr;
 	pthread_rwlockattr_t attr;
 	int r;
 
@@ -183,6 +187,10 @@ int fuse_server_new(const struct fuse_server_config *cfg, struct fuse_server **r
 	if (s->proc_fd < 0)
 		return -errno;
 	(void)pthread_mutex_init(&s->nodes, NULL);
+	(void)pthread_condattr_init(&cond_attr);
+	(void)pthread_condattr_setclock(&cond_attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&s->closer_cond, &cond_attr);
+	(void)pthread_condattr_destroy(&cond_attr);
 	(void)pthread_mutex_init(&s->files, NULL);
 	(void)pthread_mutex_init(&s->locks, NULL);
 	(void)pthread_rwlockattr_init(&attr);
@@ -216,12 +224,14 @@ void fuse_server_free(struct fuse_server *s)
 {
 	if (!s)
 		return;
+	fs_closer_stop(s);
 	fs_handle_drop_all(s);
 	if (s->root)
 		fs_inode_drop_all(s, true);
 	idmap_free(&s->by_id);
 	idmap_free(&s->by_key);
 	idmap_free(&s->mounts);
+	idmap_free(&s->devices);
 	idmap_free(&s->handles);
 	idmap_free(&s->lock_owners);
 	close_keep_errno(s->proc_fd);
@@ -230,6 +240,7 @@ void fuse_server_free(struct fuse_server *s)
 	(void)pthread_mutex_destroy(&s->locks);
 	(void)pthread_rwlock_destroy(&s->session);
 	(void)pthread_rwlock_destroy(&s->removing);
+	(void)pthread_cond_destroy(&s->closer_cond);
 	free(s);
 }
 

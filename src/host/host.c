@@ -11,6 +11,9 @@
 #include "host/shm_map.h"
 #include "wire/fuse_req.h"
 
+/* A file that is removed on this machine takes its room so long if the guest knows it. */
+#define IDLE_SECONDS 3
+
 struct host {
 	struct shm_channel *channel;
 	struct shm_map *map;
@@ -52,6 +55,7 @@ int host_new(const struct host_config *cfg, struct host **ret)
 		.file_handles = cfg->file_handles,
 		.max_open = cfg->max_open,
 		.max_idle = cfg->max_idle,
+		.idle_seconds = IDLE_SECONDS,
 		.window = cfg->window,
 		.map_remote = cfg->map_remote,
 		.inode_dax = cfg->inode_dax,

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -239,6 +240,179 @@ static void setid_dropped_by_fallocate(void)
 	as_user(&nobody, allocates, NULL);
 }
 
+/*
+ * Set-id bits after a change of data: all modes, callers and ways. Where the caller may write at
+ * all.
+ */
+enum way { WRITE, TRUNCATE, FTRUNCATE, OPEN_TRUNC, CREAT_TRUNC, FALLOCATE, COPY, WAYS };
+
+static const char *const way_names[WAYS] = { "write", "truncate",  "ftruncate",	     "O_TRUNC",
+					     "creat", "fallocate", "copy_file_range" };
+static const mode_t set_modes[] = { 06755, 06775, 06777, 06644, 06664, 06666, 06660, 02755, 02775,
+				    02777, 02644, 02664, 02666, 02660, 04755, 04777, 04644, 04666 };
+static const struct identity root = { .uid = 0, .gid = 0 };
+
+struct relation {
+	const char *name;
+	const struct identity *who;
+	uid_t uid; /* the file's */
+	gid_t gid;
+	bool owner, in_group; /* the caller's place */
+};
+
+static const struct relation relations[] = {
+	{ "its owner, in its group", &nobody, USER, GROUP, true, true },
+	{ "its owner, by a supplementary group in its", &member, USER, EXTRA, true, true },
+	{ "its owner outside of its group", &nobody, USER, EXTRA, true, false },
+	{ "a member", &nobody, 1000, GROUP, false, true },
+	{ "a member by a supplementary group", &member, 1000, EXTRA, false, true },
+	{ "a stranger", &nobody, 1000, 1000, false, false },
+	{ "a stranger to a file of root's", &nobody, 0, 0, false, false },
+	{ "root", &root, 1000, 1000, false, false },
+};
+
+static bool may_write(const struct relation *r, mode_t mode)
+{
+	if (r->who->uid == 0)
+		return true;
+	return mode & (r->owner ? S_IWUSR : r->in_group ? S_IWGRP : S_IWOTH);
+}
+
+/* setattr_should_drop_suidgid() of Linux 6.2 and later */
+static mode_t mode_left(const struct relation *r, mode_t mode)
+{
+	if (r->who->uid == 0)
+		return mode;
+	if (mode & S_IXGRP || !r->in_group)
+		mode &= ~(mode_t)S_ISGID;
+	return mode & ~(mode_t)S_ISUID;
+}
+
+/*
+ * Is it told to the one who keeps the file, a server? Where the group may not execute the file it
+ * depends on the caller's groups, of which no request has all, and since Linux 6.12 none has any.
+ * Where not everybody may write, it can still conclude that the caller is a member.
+ */
+static bool is_told(const struct relation *r, mode_t mode)
+{
+	if (r->who->uid == 0 || !(mode & S_ISGID) || mode & S_IXGRP)
+		return true;
+	return r->in_group == !(mode & S_IWOTH);
+}
+
+static void way_name(char name[static 32], size_t mode, size_t way)
+{
+	(void)snprintf(name, 32, "m%zu-%zu", mode, way);
+}
+
+static void change_by(const char *name, enum way way)
+{
+	int fd =
+		way == TRUNCATE ? -1 : OK(open(name, O_WRONLY | (way == OPEN_TRUNC ? O_TRUNC : 0)));
+
+	switch (way) {
+	case WRITE:
+		EQ(pwrite(fd, "x", 1, 0), 1);
+		break;
+	case TRUNCATE:
+		OK(truncate(name, 50));
+		break;
+	case FTRUNCATE:
+		OK(ftruncate(fd, 50));
+		break;
+	case CREAT_TRUNC:
+		OK(close(OK(open(name, O_WRONLY | O_CREAT | O_TRUNC, 0600))));
+		break;
+	case FALLOCATE:
+		OK(fallocate(fd, 0, 0, 20000));
+		break;
+	case COPY:
+		EQ(copy_file_range(OK(open("from", O_RDONLY)), NULL, fd, NULL, 10, 0), 10);
+		break;
+	default:
+		break;
+	}
+	if (fd >= 0)
+		OK(close(fd));
+}
+
+static void change_all(void *arg)
+{
+	const struct relation *r = arg;
+
+	for (size_t m = 0; m < ARRAY_SIZE(set_modes); m++)
+		for (size_t w = 0; w < WAYS && may_write(r, set_modes[m]); w++) {
+			char name[32];
+
+			way_name(name, m, w);
+			change_by(name, (enum way)w);
+		}
+}
+
+/* As the file system has it now, whatever the kernel remembers. */
+static mode_t mode_now(const char *name)
+{
+	struct statx stx;
+
+	OK(statx(AT_FDCWD, name, AT_STATX_FORCE_SYNC, STATX_MODE, &stx));
+	return stx.stx_mode & 07777;
+}
+
+static void setid_check(const struct relation *r, bool told, unsigned int *wrong,
+			char first[static 160])
+{
+	for (size_t m = 0; m < ARRAY_SIZE(set_modes); m++)
+		for (size_t w = 0; w < WAYS; w++) {
+			mode_t mode = set_modes[m], want = mode_left(r, mode), got;
+			char name[32];
+
+			if (!may_write(r, mode) || is_told(r, mode) != told)
+				continue;
+			way_name(name, m, w);
+			got = mode_now(name);
+			if (got != want && (*wrong)++ == 0)
+				(void)snprintf(first, 160,
+					       "%s of a file of mode %o by %s: %o, not %o",
+					       way_names[w], mode, r->name, got, want);
+		}
+}
+
+static void setid_by_all(bool told)
+{
+	unsigned int wrong = 0;
+	char first[160] = "";
+
+	need_root();
+	OK(chmod(".", 0777));
+	make("from", 0644, 0, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(relations); i++) {
+		const struct relation *r = &relations[i];
+
+		for (size_t m = 0; m < ARRAY_SIZE(set_modes); m++)
+			for (size_t w = 0; w < WAYS; w++) {
+				char name[32];
+
+				way_name(name, m, w);
+				(void)unlink(name);
+				make(name, set_modes[m], r->uid, r->gid);
+			}
+		as_user(r->who, change_all, (void *)(uintptr_t)r);
+		setid_check(r, told, &wrong, first);
+	}
+	if (wrong)
+		fail(__FILE__, __LINE__, "%u wrong: %s", wrong, first);
+}
+
+static void setid_table(void)
+{
+	setid_by_all(true);
+}
+
+static void setid_by_unknown_group(void)
+{
+	setid_by_all(false);
+}
+
 /* Program privileges go with a change of the program, however it is made. */
 static void capability_dropped_by(void)
 {
@@ -364,6 +538,8 @@ const struct test fid_perm_tests[] = {
 	{ "setid_dropped_by_other", setid_dropped_by_other },
 	{ "setid_dropped_by_open", setid_dropped_by_open },
 	{ "setid_dropped_by_fallocate", setid_dropped_by_fallocate },
+	{ "setid_table", setid_table },
+	{ "setid_by_unknown_group", setid_by_unknown_group },
 	{ "capability_dropped_by", capability_dropped_by },
 	{ "access_checks", access_checks },
 	{ "access_real_id", access_real_id },

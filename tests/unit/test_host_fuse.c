@@ -325,6 +325,60 @@ static void writes_take_setuid_away(void **state)
 	assert_int_equal(st.st_mode & 07777, 0755);
 }
 
+/* The mode that a write of the request's user leaves of @mode; without flag by FALLOCATE. */
+static mode_t written(struct fixture *f, mode_t mode, uid_t uid, gid_t gid, bool flag)
+{
+	struct {
+		struct fuse_write_in in;
+		char data[1];
+	} __attribute__((packed)) w = { .in = { .size = 1 } };
+	struct fuse_fallocate_in fa = { .length = 100 };
+	uint64_t node = lookup(f, 1, "s", NULL), fh;
+	struct stat st;
+
+	assert_int_equal(fchmodat(f->fd, "s", mode, 0), 0);
+	assert_int_equal(open_file(f, node, O_RDWR, &fh), 0);
+	f->uid = uid;
+	f->gid = gid;
+	w.in.fh = fa.fh = fh;
+	w.in.write_flags = FUSE_WRITE_KILL_SUIDGID;
+	if (flag)
+		assert_int_equal(call(f, FUSE_WRITE, node, &w, sizeof(w)), 0);
+	else
+		assert_int_equal(call(f, FUSE_FALLOCATE, node, &fa, sizeof(fa)), 0);
+	f->uid = f->gid = 0;
+	assert_int_equal(fstatat(f->fd, "s", &st, 0), 0);
+	return st.st_mode & 07777;
+}
+
+static void setgid_is_for_members(void **state)
+{
+	struct fixture *f = *state;
+	const gid_t groups[] = { 0, 1001, 65534 };
+
+	if (geteuid() != 0)
+		skip();
+	put_file(f, "s", "xx", 2);
+	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
+		gid_t gid = groups[i];
+
+		assert_int_equal(fchownat(f->fd, "s", 1000, gid, 0), 0);
+		for (int flag = 0; flag < 2; flag++) {
+			/* A program of the group's never stays one. */
+			assert_int_equal(written(f, 06775, 1000, gid, flag), 0775);
+			assert_int_equal(written(f, 06666, 1000, gid, flag), 02666);
+			assert_int_equal(written(f, 06666, 1000, 77, flag), 0666);
+			/* Nobody says who it is: it is one who may write. */
+			assert_int_equal(written(f, 06664, UINT32_MAX, UINT32_MAX, flag), 02664);
+			assert_int_equal(written(f, 06666, UINT32_MAX, UINT32_MAX, flag), 0666);
+			assert_int_equal(written(f, 06775, UINT32_MAX, UINT32_MAX, flag), 0775);
+		}
+		assert_int_equal(written(f, 06775, 0, 0, false), 06775);
+	}
+	assert_int_equal(geteuid(), 0);
+	assert_int_equal(getegid(), 0);
+}
+
 static void attributes_are_set(void **state)
 {
 	struct fixture *f = *state;
@@ -801,6 +855,7 @@ int main(void)
 		T(directories_are_read_in_pieces),
 		T(callers_own_what_they_create),
 		T(writes_take_setuid_away),
+		T(setgid_is_for_members),
 		T(attributes_are_set),
 		T(xattrs_work_on_files),
 		T(mappings_are_checked),

@@ -358,6 +358,145 @@ static void where_there_are_none_descriptors_are_kept(void **state)
 	assert_int_equal(umount2(path, 0), 0);
 }
 
+/* A server that keeps descriptors for a second, and more than there are inodes here. */
+static void restart_aging(struct fixture *f, enum fuse_file_handles how)
+{
+	struct fuse_server_config cfg;
+
+	config(f, &cfg);
+	cfg.file_handles = how;
+	cfg.max_idle = 1000;
+	cfg.idle_seconds = 1;
+	restart(f, &cfg);
+}
+
+/* Wait until so many are open. */
+static void until_open(struct fixture *f, uint64_t n)
+{
+	for (int i = 0; i < 100 && stats(f).open_nodes != n; i++)
+		(void)usleep(100000);
+	assert_int_equal(stats(f).open_nodes, n);
+}
+
+static void old_ones_are_closed(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t live, used, gone, fh;
+	int error;
+
+	need_handles(f);
+	restart_aging(f, FUSE_FILE_HANDLES_PREFER);
+	put_file(f, "live", "data", 4);
+	put_file(f, "used", "data", 4);
+	put_file(f, "gone", "data", 4);
+	live = lookup(f, 1, "live", NULL);
+	used = lookup(f, 1, "used", NULL);
+	gone = lookup(f, 1, "gone", NULL);
+	assert_int_equal(open_file(f, used, O_RDONLY, &fh), 0);
+	assert_int_equal(stats(f).open_nodes, 4);
+	assert_int_equal(unlinkat(f->fd, "used", 0), 0);
+	assert_int_equal(unlinkat(f->fd, "gone", 0), 0);
+	until_open(f, 2);
+	assert_int_equal(getattr(f, used), 0);
+	assert_int_equal(attr(f)->nlink, 0);
+	assert_int_equal(getattr(f, live), 0);
+	assert_int_equal(getattr(f, gone), -ESTALE);
+	assert_int_equal(open_file(f, gone, O_RDONLY, &fh), -ESTALE);
+	/* The name is merely not there, and another file's afterwards. */
+	assert_int_equal(lookup(f, 1, "gone", &error), 0);
+	assert_int_equal(error, -ENOENT);
+	put_file(f, "gone", "x", 1);
+	assert_true(lookup(f, 1, "gone", NULL) != gone);
+	forget(f, gone, 1);
+	until_open(f, 2);
+}
+
+/* What the guest has removed stays, however long it is not used. */
+static void nameless_ones_are_not(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_create_in tmp = { .flags = O_RDWR, .mode = 0600 };
+	struct fuse_rename_in ren = { .newdir = 1 };
+	struct fuse_release_in rel = { 0 };
+	const struct fuse_entry_out *entry = (const void *)f->reply;
+	uint64_t node[4];
+
+	need_handles(f);
+	restart_aging(f, FUSE_FILE_HANDLES_PREFER);
+	put_file(f, "file", "data", 4);
+	put_file(f, "from", "data", 4);
+	put_file(f, "to", "data", 4);
+	assert_int_equal(mkdirat(f->fd, "dir", 0755), 0);
+	node[0] = lookup(f, 1, "file", NULL);
+	node[1] = lookup(f, 1, "to", NULL);
+	node[2] = lookup(f, 1, "dir", NULL);
+	assert_int_equal(call_names(f, FUSE_UNLINK, 1, NULL, 0, "file", NULL), 0);
+	assert_int_equal(call_names(f, FUSE_RENAME, 1, &ren, sizeof(ren), "from", "to"), 0);
+	assert_int_equal(call_names(f, FUSE_RMDIR, 1, NULL, 0, "dir", NULL), 0);
+	assert_int_equal(call_names(f, FUSE_TMPFILE, 1, &tmp, sizeof(tmp), "#1", NULL), 0);
+	node[3] = entry->nodeid;
+	rel.fh = ((const struct fuse_open_out *)(const void *)(f->reply + sizeof(*entry)))->fh;
+	assert_int_equal(call(f, FUSE_RELEASE, node[3], &rel, sizeof(rel)), 0);
+	(void)lookup(f, 1, "other0", NULL);
+	until_open(f, 5); /* the root and these, "other0" no more */
+	for (size_t i = 0; i < ARRAY_SIZE(node); i++) {
+		assert_int_equal(getattr(f, node[i]), 0);
+		assert_int_equal(attr(f)->nlink, 0);
+		forget(f, node[i], 1);
+	}
+	assert_int_equal(stats(f).open_nodes, 1);
+}
+
+/* Where descriptors are all there is, those of what is gone on this machine are closed. */
+static void without_handles_what_is_gone_is_closed(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t live, gone, dir, own;
+
+	restart_aging(f, FUSE_FILE_HANDLES_NEVER);
+	put_file(f, "live", "data", 4);
+	put_file(f, "gone", "data", 4);
+	put_file(f, "own", "data", 4);
+	assert_int_equal(mkdirat(f->fd, "dir", 0755), 0);
+	live = lookup(f, 1, "live", NULL);
+	gone = lookup(f, 1, "gone", NULL);
+	own = lookup(f, 1, "own", NULL);
+	dir = lookup(f, 1, "dir", NULL);
+	assert_int_equal(unlinkat(f->fd, "gone", 0), 0);
+	assert_int_equal(unlinkat(f->fd, "dir", AT_REMOVEDIR), 0);
+	assert_int_equal(call_names(f, FUSE_UNLINK, 1, NULL, 0, "own", NULL), 0);
+	until_open(f, 3);
+	assert_int_equal(getattr(f, live), 0);
+	assert_int_equal(getattr(f, own), 0);
+	assert_int_equal(getattr(f, gone), -ESTALE);
+	assert_int_equal(getattr(f, dir), -ESTALE);
+	/* What is there is looked at again and again. */
+	assert_int_equal(unlinkat(f->fd, "live", 0), 0);
+	until_open(f, 2);
+	assert_int_equal(getattr(f, live), -ESTALE);
+}
+
+/* What is gone on this machine takes no descriptors beyond the limit. */
+static void what_is_gone_is_within_the_limit(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_server_config cfg;
+	char name[16];
+
+	need_handles(f);
+	config(f, &cfg);
+	cfg.file_handles = FUSE_FILE_HANDLES_PREFER;
+	cfg.max_idle = 50;
+	restart(f, &cfg);
+	for (int i = 0; i < 400; i++) {
+		(void)snprintf(name, sizeof(name), "d%d", i);
+		assert_int_equal(mkdirat(f->fd, name, 0755), 0);
+		assert_true(lookup(f, 1, name, NULL) > 1);
+		assert_int_equal(unlinkat(f->fd, name, AT_REMOVEDIR), 0);
+		assert_true(stats(f).open_nodes <= 52);
+	}
+}
+
 #define PAIRS 400
 
 struct remover {
@@ -447,6 +586,10 @@ int main(void)
 		T(full_of_descriptors_it_closes_some),
 		T(each_mount_has_its_handles),
 		T(where_there_are_none_descriptors_are_kept),
+		T(old_ones_are_closed),
+		T(nameless_ones_are_not),
+		T(without_handles_what_is_gone_is_closed),
+		T(what_is_gone_is_within_the_limit),
 		T(both_names_are_removed_at_a_time),
 	};
 
