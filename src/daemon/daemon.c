@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/counter.h"
@@ -382,11 +383,16 @@ static int daemon_prepare(struct daemon *d)
 	return r;
 }
 
+/*
+ * Not before the mount works: what autofs lets pass at its mountpoint while a mount is made there is
+ * the process group of who asked for it. All others wait, and we would wait for ourselves.
+ */
 static void daemon_detach(int ready)
 {
 	static const char ok = EXIT_OK;
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	(void)setsid();
 	log_to_syslog();
 	(void)chdir("/");
 	for (int fd = 0; null >= 0 && fd < 3; fd++)

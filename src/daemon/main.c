@@ -50,7 +50,6 @@ static int run_daemon(const struct options *o, struct fuse_args *args)
 		return wait_ready(pipefd[0], child);
 	}
 	close_keep_errno(pipefd[0]);
-	(void)setsid();
 	return daemon_run(o, args, pipefd[1]);
 }
 
