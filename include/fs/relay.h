@@ -41,6 +41,9 @@ struct relay {
 	struct fuse_init_wish wish;
 	struct relay_worker *workers; /* linked; see relay_add_worker() */
 
+	/* The mount's flags, which can change: reads of files, of directories are not to move atime. */
+	_Atomic bool noatime, nodiratime;
+
 	/* Set by INIT. */
 	struct fuse_init_result agreed;
 	bool direct_io; /* files served from the window are opened with FOPEN_DIRECT_IO */

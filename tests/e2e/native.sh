@@ -23,6 +23,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/memory.sh"
 # shellcheck source=tests/e2e/storm.sh
 . "$here/storm.sh"
+# shellcheck source=tests/e2e/options.sh
+. "$here/options.sh"
 # shellcheck source=tests/e2e/probe.sh
 . "$here/probe.sh"
 # shellcheck source=tests/e2e/programs-lib.sh
@@ -32,7 +34,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
 Configurations: none auto always never small few queues nowindow inode refuse quirks handles memory
-storm (VFSDAXFUSE_STORM_FILES) locks quota uring ends errors probe (default: all these); programs
+storm (VFSDAXFUSE_STORM_FILES) locks quota uring ends errors options automount probe
+(default: all these); programs
 (sqlite, git and others); random (operations of several processes, VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The daemon's own books agree; it writes them at its end.
@@ -660,7 +663,8 @@ run_configuration()
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
 	storm) with_mount storm "--cache=auto" "" cross_storm ;;
 	memory) with_mount memory "--cache=always --window=4G" "-o dax=always" cross_memory ;;
-	inode | refuse | quirks | handles | locks | quota | uring | ends | errors | probe | programs) "$1" ;;
+	inode | refuse | quirks | handles | locks | quota | uring | ends | errors | options | automount | probe | \
+		programs) "$1" ;;
 	random) random_all ;;
 	*) echo "$usage" >&2; exit 2 ;;
 	esac
@@ -682,7 +686,7 @@ mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
 [ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks handles \
-	memory storm locks quota uring ends errors probe
+	memory storm locks quota uring ends errors options automount probe
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"
