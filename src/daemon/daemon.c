@@ -340,12 +340,9 @@ static void daemon_serve(struct daemon *d)
 /* Unmount, while the workers still serve what the kernel writes back. */
 static void daemon_unmount(struct daemon *d)
 {
-	if (d->unmounted || fs_dev_broken(d->dev)) {
-		mount_unmount(&d->mount);
+	mount_unmount(&d->mount);
+	if (d->unmounted || fs_dev_broken(d->dev))
 		return;
-	}
-	if (umount2(d->o->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-		log_dbg("unmounting %s: %m", d->o->mountpoint);
 	for (int waited = 0; waited < END_TIMEOUT_MS && !workers_ended(d->workers); waited += 100)
 		if (daemon_wait(d, 100) == SIGTERM)
 			break;

@@ -106,6 +106,8 @@ static int mount_by_kernel(const struct mount_opts *o, const char *source, struc
 
 	if (fd < 0) {
 		r = -errno;
+		if (r == -EACCES)
+			return -EPERM;
 		log_err("cannot open /dev/fuse: %s%s", strerror(-r),
 			r == -ENOENT || r == -ENODEV ? " (the kernel's module fuse?)" : "");
 		return r;
@@ -215,18 +217,21 @@ int mount_make(const struct mount_opts *opts, const char *source, const char *mo
 	return r;
 }
 
-void mount_unmount(const struct mount *m)
+void mount_unmount(struct mount *m)
 {
 	struct pollfd pfd = { .fd = m->fd };
+	unsigned long flags;
 
-	if (m->fd < 0)
+	if (m->fd < 0 || m->detached)
 		return;
+	m->detached = true;
 	if (m->session) {
 		fuse_session_unmount(m->session);
 		return;
 	}
-	/* POLLERR: it is unmounted, and what is mounted at the place now is another's. */
-	if (poll(&pfd, 1, 0) == 1 && pfd.revents & POLLERR)
+	/* POLLERR: others have unmounted it. Or they have done so with files in use. */
+	if ((poll(&pfd, 1, 0) == 1 && pfd.revents & POLLERR) ||
+	    mount_flags(m->mountpoint, &flags) < 0)
 		return;
 	if (umount2(m->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		log_dbg("unmounting %s: %m", m->mountpoint);

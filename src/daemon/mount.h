@@ -11,6 +11,7 @@ struct fuse_session;
 struct mount {
 	int fd; /* of /dev/fuse; -1: nothing is mounted */
 	const char *mountpoint;
+	bool detached; /* by mount_unmount() */
 	struct fuse_session *session; /* when libfuse has made it, or NULL */
 };
 
@@ -26,8 +27,11 @@ int mount_check(const char *mountpoint);
 int mount_make(const struct mount_opts *opts, const char *source, const char *mountpoint,
 	       struct mount *ret);
 
-/* mount_unmount() - detach it, unless that is done already. The descriptor stays. */
-void mount_unmount(const struct mount *m);
+/*
+ * mount_unmount() - detach it, unless that is done already: what lies under it, such as autofs, is
+ * another's. The connection stays as long as others have descriptors of it or files are open.
+ */
+void mount_unmount(struct mount *m);
 
 /* mount_end() - unmount, close, free. Fine when nothing was mounted. */
 void mount_end(struct mount *m);

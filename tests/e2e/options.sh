@@ -209,6 +209,13 @@ remounted_by_mount8()
 	umount /usr/local/sbin "$mnt"
 }
 
+# for_nobody PROGRAM - a copy of it where every user can run it, whatever directory it was built in
+for_nobody()
+{
+	install -m 755 "$1" "$work/"
+	basename "$1"
+}
+
 as_nobody()
 {
 	setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
@@ -338,6 +345,7 @@ options()
 	stop host
 	check "options: a back end that takes nobody" takes_nobody
 	check "options: a back end of another user" other_users_host
+	check "options: an ordinary user's mount" ordinary_user
 }
 
 # second_mount - at another mountpoint, of the same back end
@@ -384,7 +392,7 @@ other_users_host()
 	cp /usr/bin/id "$share/id"
 	chmod 4755 "$share/id"
 	mknod -m 666 "$share/null" c 1 3
-	spawn other setpriv --reuid=65534 --regid=65534 --clear-groups "$host" --shared-dir="$share" \
+	spawn other setpriv --reuid=65534 --regid=65534 --clear-groups "$work/$(for_nobody "$host")" --shared-dir="$share" \
 		--socket-path="$work/other/sock" --sandbox=none
 	until_true 50 test -S "$work/other/sock"
 	other_mounted
@@ -418,6 +426,40 @@ other_users_host()
 	stop host
 }
 
+# By fusermount3; what only root may say is refused or has no effect.
+ordinary_user()
+{
+	local pid
+	mkdir -p "$work/user/mnt" "$work/user/share"
+	chown -R 65534:65534 "$work/user"
+	mknod -m 666 "$work/fuse" c 10 229
+	mount --bind "$work/fuse" /dev/fuse
+	spawn other setpriv --reuid=65534 --regid=65534 --clear-groups "$work/$(for_nobody "$host")" \
+		--shared-dir="$work/user/share" --socket-path="$work/user/sock" --sandbox=none
+	until_true 50 test -S "$work/user/sock"
+	fails user_mounts allow_root
+	grep -q '^vfsdaxfuse: allow_root: ' "$work/out"
+	fails user_mounts noallow_other,strictatime
+	grep -q '^vfsdaxfuse: strictatime.*only root' "$work/out"
+	user_mounts noallow_other,suid,dev,noatime
+	grep " $work/user/mnt fuse.vfsdaxfuse .*nosuid,nodev,noatime" /proc/self/mounts
+	as_nobody touch "$work/user/mnt/file"
+	fails stat "$work/user/mnt/file" 2>"$work/out"
+	pid=$(pgrep -u 65534 -f "$work/user/mnt\$")
+	kill "$pid"
+	# in less time than a mount that is in use gets
+	until_true 30 test ! -e "/proc/$pid"
+	fails grep " $work/user/mnt " /proc/self/mounts
+	stop other
+	umount /dev/fuse
+}
+
+user_mounts()
+{
+	as_nobody timeout 10 "$work/$(for_nobody "$fuse")" --vhost-user="$work/user/sock" -o "$1" "$work/user/mnt" \
+		>"$work/out" 2>&1 </dev/null
+}
+
 other_mounted()
 {
 	timeout 20 "$fuse" --vhost-user="$work/other/sock" "$@" "$mnt" >"$work/fuse.out" 2>&1 </dev/null
@@ -433,7 +475,7 @@ automount()
 	check "automount: autofs is mounted" until_true 50 grep -q ready "$work/automount.log"
 	check "automount: first access" first_access
 	check "automount: again after an unmount" access_again
-	umount "$mnt" 2>"$work/out" || true
+	check "automount: SIGTERM leaves autofs" autofs_stays
 	stop automount
 	stop host
 }
@@ -447,6 +489,21 @@ first_access()
 	[ "$text" = text ]
 	mounted
 	grep -q mounted "$work/automount.log"
+}
+
+# The end of the daemon, also while a file is in use, unmounts its own mount and not what lies under it.
+autofs_stays()
+{
+	local pid
+	pid=$(pgrep -f -x "$fuse --vhost-user=$work/fs.sock $mnt")
+	exec 5<"$mnt/file"
+	kill "$pid"
+	until_true 150 test ! -e "/proc/$pid"
+	exec 5<&-
+	grep " $mnt autofs " /proc/self/mounts
+	not_mounted
+	first_access
+	umount "$mnt"
 }
 
 access_again()
