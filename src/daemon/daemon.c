@@ -159,7 +159,7 @@ static struct mount_opts daemon_mount_opts(const struct daemon *d)
 	return m;
 }
 
-/* What the mount's flags are now: which of its users' times of reading does the host not want? */
+/* A remount can change the mount's flags, and noatime among them is for the host. */
 static void daemon_note_flags(struct daemon *d)
 {
 	unsigned long flags;

@@ -229,7 +229,10 @@ void mount_unmount(struct mount *m)
 		fuse_session_unmount(m->session);
 		return;
 	}
-	/* POLLERR: others have unmounted it. Or they have done so with files in use. */
+	/*
+	 * Others may have unmounted it: POLLERR, or, while files are in use, only the mount table
+	 * tells.
+	 */
 	if ((poll(&pfd, 1, 0) == 1 && pfd.revents & POLLERR) ||
 	    mount_flags(m->mountpoint, &flags) < 0)
 		return;

@@ -100,7 +100,7 @@ mount_once()
 	}
 }
 
-# By itself, from the daemon's point of view: the next mount has to wait for its end.
+# The next mount may come while this one's daemon is still at its end: the back end then is not free yet.
 mounted_with()
 {
 	mount_once "$1"
@@ -243,7 +243,7 @@ old_atime()
 	touch -a -d '2001-01-01' "$share/atime" "$share/atimedir"
 }
 
-# read_all OPTIONS - a file by read(2), a shared mapping and an exec, a directory
+# read_all - a file twice, and a directory
 read_all()
 {
 	cat "$mnt/atime" >"$work/out"
