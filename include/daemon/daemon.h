@@ -4,8 +4,6 @@
 
 #include "daemon/options.h"
 
-struct fuse_args;
-
 /* Exit statuses, as those of mount(8). */
 #define EXIT_OK	     0
 #define EXIT_USAGE   1
@@ -14,8 +12,7 @@ struct fuse_args;
 
 /*
  * daemon_run() - take the device, mount, serve until unmounted or told to end, and give all back.
- * @mount_args: options for libfuse.
  * @ready: a descriptor that receives one byte, the exit status 0, as soon as the mount works; -1: none.
  * Returns an exit status; when it is not 0 and the mount never worked, one sentence was printed.
  */
-int daemon_run(const struct options *o, struct fuse_args *mount_args, int ready);
+int daemon_run(const struct options *o, int ready);

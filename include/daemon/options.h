@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 
+#include "daemon/mount_opts.h"
+
 struct fuse_args;
 
 enum dax_mode {
@@ -30,6 +32,7 @@ struct options {
 	unsigned int max_threads; /* 1 to OPTIONS_THREADS_MAX */
 	unsigned int max_write;	  /* bytes; OPTIONS_WRITE_MIN to OPTIONS_WRITE_MAX */
 	unsigned int queue_size;  /* a power of two, OPTIONS_QUEUE_MIN to OPTIONS_QUEUE_MAX */
+	struct mount_opts mount;  /* all others of -o */
 	int foreground;
 	int probe;
 	int debug;
@@ -51,7 +54,7 @@ struct options {
 #define OPTIONS_WRITE_MAX     (16u << 20)
 
 /*
- * options_parse() - read @args. What it does not know stays in @args, for libfuse.
+ * options_parse() - read @args.
  * Returns 0, or -EINVAL when the call is wrong; then a sentence has been printed.
  * Free with options_free(), also on failure.
  */

@@ -45,6 +45,9 @@ struct relay {
 	struct fuse_init_wish wish;
 	struct relay_worker *workers; /* linked; see relay_add_worker() */
 
+	/* The mount's flags, which can change: reads of files, of directories are not to move atime. */
+	_Atomic bool noatime, nodiratime;
+
 	/* Set by INIT. */
 	struct fuse_init_result agreed;
 	bool direct_mmap; /* the kernel maps files that are open with FOPEN_DIRECT_IO */

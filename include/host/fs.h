@@ -132,6 +132,7 @@ struct fs_inode {
 	mode_t type;		    /* S_IFMT part: an inode's type never changes */
 	bool nameless;		    /* if it has no name, that is the guest's doing */
 	bool kept;		    /* the descriptor is not closed */
+	_Atomic bool noatime;	    /* the last opening was with O_NOATIME: so are mappings */
 	int fd; /* O_PATH; -1 when it is cold, which nobody sees who has got it */
 };
 
@@ -194,7 +195,10 @@ int fs_inode_lookup(struct fuse_server *s, struct fs_inode *dir, const char *nam
 		    struct fs_inode **ret, struct statx *ret_stx);
 /* Look @name up in @dir and put the reply. */
 int fs_reply_lookup(struct fs_call *c, struct fs_inode *dir, const char *name);
-/* Open for data: regular files and directories only. Returns a descriptor or a negative errno. */
+/*
+ * Open for data: regular files and directories only. Where O_NOATIME is not ours to ask it goes
+ * without. Returns a descriptor or a negative errno.
+ */
 int fs_inode_open(struct fuse_server *s, const struct fs_inode *i, int flags);
 
 struct fs_inode_ref {

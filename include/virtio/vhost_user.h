@@ -2,6 +2,8 @@
 /* The transport without a virtual machine: the front end's side of the vhost-user protocol. */
 #pragma once
 
+#include <sys/types.h>
+
 #include "virtio/transport.h"
 
 /*
@@ -23,3 +25,9 @@ int vhost_user_open(const char *path, char *why, size_t why_size, struct virtio_
 
 /* vhost_user_attach() - the same on a connected socket, which is then the transport's. */
 int vhost_user_attach(int sock, char *why, size_t why_size, struct virtio_transport **ret);
+
+/*
+ * vhost_user_peer() - the user of the other end as of its listen(2) (SO_PEERCRED), as our user
+ * namespace sees it; -1 when that cannot be known.
+ */
+uid_t vhost_user_peer(struct virtio_transport *t);

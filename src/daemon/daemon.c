@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The life of one mount: start, serve, end.
 
-#define FUSE_USE_VERSION 35
-
 #include <errno.h>
 #include <fcntl.h>
-#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/counter.h"
@@ -39,7 +38,8 @@ struct daemon {
 	uint32_t max_write; /* bytes that a slot takes */
 	struct fs_dev *dev;
 	struct relay relay;
-	struct fuse_session *session;
+	struct mount mount;
+	int mounts; /* /proc/self/mounts: poll(2) tells when something of it changes */
 	struct workers *workers;
 	struct rings *rings; /* NULL: all requests come by /dev/fuse */
 	bool unmounted; /* by others */
@@ -140,7 +140,50 @@ static uint32_t daemon_max_write(const struct daemon *d)
 						  : (uint32_t)PAGE_4K;
 }
 
-static int daemon_start(struct daemon *d, struct fuse_args *args)
+/*
+ * A back end of an ordinary user must not give root's programs what only root can make. Whoever
+ * says suid or dev wants it all the same (of an ordinary user fusermount3 does not take it).
+ */
+static struct mount_opts daemon_mount_opts(const struct daemon *d)
+{
+	struct mount_opts m = d->o->mount;
+	unsigned long add = (MS_NOSUID | MS_NODEV) & ~m.said;
+	uid_t peer = d->o->vhost_user ? vhost_user_peer(d->dev->t) : 0;
+
+	if (peer == 0 || peer == geteuid() || !add)
+		return m;
+	m.flags |= add;
+	log_info("%s: the back end runs as uid %d and not as root: mounting with %s%s%s",
+		 d->o->vhost_user, (int)peer, add & MS_NOSUID ? "nosuid" : "",
+		 add == (MS_NOSUID | MS_NODEV) ? "," : "", add & MS_NODEV ? "nodev" : "");
+	return m;
+}
+
+/* A remount can change the mount's flags, and noatime among them is for the host. */
+static void daemon_note_flags(struct daemon *d)
+{
+	unsigned long flags;
+
+	if (mount_flags(d->o->mountpoint, &flags) < 0)
+		return;
+	atomic_store(&d->relay.noatime, flags & MS_NOATIME);
+	atomic_store(&d->relay.nodiratime, flags & (MS_NOATIME | MS_NODIRATIME));
+}
+
+static int daemon_mount(struct daemon *d)
+{
+	const struct mount_opts m = daemon_mount_opts(d);
+	int r = mount_make(&m, d->dev->tag[0] ? d->dev->tag : "virtiofs", d->o->mountpoint,
+			   &d->mount);
+
+	if (r == 0) {
+		d->mounts = open("/proc/self/mounts", O_RDONLY | O_CLOEXEC);
+		daemon_note_flags(d);
+	}
+	return r;
+}
+
+static int daemon_start(struct daemon *d)
 {
 	int r, rings;
 
@@ -180,13 +223,13 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 	}
 	d->relay.wish.io_uring = d->rings;
 
-	d->session = mount_make(args, d->dev->tag[0] ? d->dev->tag : "virtiofs", d->o->mountpoint);
-	if (!d->session)
-		return -EIO;
-	d->relay.notifier = notifier_create(fuse_session_fd(d->session));
+	r = daemon_mount(d);
+	if (r < 0)
+		return r;
+	d->relay.notifier = notifier_create(d->mount.fd);
 	if (!d->relay.notifier)
 		return -ENOMEM;
-	r = workers_start(&d->relay, fuse_session_fd(d->session), d->wake, d->o->max_threads,
+	r = workers_start(&d->relay, d->mount.fd, d->wake, d->o->max_threads,
 			  relay_slot_cap(d->max_write), &d->workers);
 	if (r < 0)
 		log_err("the threads cannot be started: %s", strerror(-r));
@@ -197,7 +240,8 @@ static int daemon_start(struct daemon *d, struct fuse_args *args)
 static int daemon_wait(struct daemon *d, int timeout_ms)
 {
 	struct pollfd pfd[] = { { .fd = d->signals, .events = POLLIN },
-				{ .fd = d->wake, .events = POLLIN } };
+				{ .fd = d->wake, .events = POLLIN },
+				{ .fd = d->mounts, .events = POLLPRI } };
 	struct signalfd_siginfo info;
 	eventfd_t count;
 	int n = poll(pfd, ARRAY_SIZE(pfd), timeout_ms);
@@ -206,6 +250,8 @@ static int daemon_wait(struct daemon *d, int timeout_ms)
 		return -ETIMEDOUT;
 	if (pfd[1].revents)
 		(void)eventfd_read(d->wake, &count);
+	if (pfd[2].revents)
+		daemon_note_flags(d);
 	if (n > 0 && pfd[0].revents && read(d->signals, &info, sizeof(info)) == sizeof(info))
 		return (int)info.ssi_signo;
 	return 0;
@@ -258,7 +304,7 @@ static int daemon_begin_rings(struct daemon *d)
 	if (!d->rings)
 		return 0;
 	if (d->relay.agreed.kernel_flags & FUSE_OVER_IO_URING)
-		r = rings_begin(d->rings, fuse_session_fd(d->session));
+		r = rings_begin(d->rings, d->mount.fd);
 	if (r < 0)
 		log_err("io_uring=on: the kernel refuses FUSE over io_uring: %s", strerror(-r));
 	return r;
@@ -298,12 +344,9 @@ static void daemon_serve(struct daemon *d)
 /* Unmount, while the workers still serve what the kernel writes back. */
 static void daemon_unmount(struct daemon *d)
 {
-	if (d->unmounted || fs_dev_broken(d->dev)) {
-		fuse_session_unmount(d->session);
+	mount_unmount(&d->mount);
+	if (d->unmounted || fs_dev_broken(d->dev))
 		return;
-	}
-	if (umount2(d->o->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-		log_dbg("unmounting %s: %m", d->o->mountpoint);
 	for (int waited = 0; waited < END_TIMEOUT_MS && !workers_ended(d->workers); waited += 100)
 		if (daemon_wait(d, 100) == SIGTERM)
 			break;
@@ -333,7 +376,7 @@ static void daemon_end(struct daemon *d)
 	/* Who waits for a lock has the file open, and would hold the mount up. */
 	lock_waits_stop(d->relay.lock_waits);
 	times_stop(d->relay.times);
-	if (d->session && d->workers)
+	if (d->mount.fd >= 0 && d->workers)
 		daemon_unmount(d);
 	if (d->dev)
 		watched = pthread_create(&watchdog, NULL, daemon_watchdog, d) == 0;
@@ -343,10 +386,7 @@ static void daemon_end(struct daemon *d)
 	rings_stop(d->rings);
 	times_destroy(d->relay.times);
 	lock_waits_destroy(steal_ptr(d->relay.lock_waits));
-	if (d->session) {
-		fuse_session_unmount(d->session);
-		fuse_session_destroy(d->session);
-	}
+	mount_end(&d->mount);
 	inode_table_destroy(steal_ptr(d->relay.inodes));
 	dax_destroy(steal_ptr(d->relay.dax));
 	if (atomic_load(&d->relay.init_state) == 1 && !fs_dev_broken(d->dev))
@@ -362,6 +402,7 @@ static void daemon_end(struct daemon *d)
 	daemon_write_stats(d);
 	close_keep_errno(d->signals);
 	close_keep_errno(d->wake);
+	close_keep_errno(d->mounts);
 }
 
 static int daemon_prepare(struct daemon *d)
@@ -389,11 +430,16 @@ static int daemon_prepare(struct daemon *d)
 	return r;
 }
 
+/*
+ * Not before the mount works: what autofs lets pass at its mountpoint while a mount is made there is
+ * the process group of who asked for it. All others wait, and we would wait for ourselves.
+ */
 static void daemon_detach(int ready)
 {
 	static const char ok = EXIT_OK;
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	(void)setsid();
 	log_to_syslog();
 	(void)chdir("/");
 	for (int fd = 0; null >= 0 && fd < 3; fd++)
@@ -401,16 +447,18 @@ static void daemon_detach(int ready)
 	(void)write(ready, &ok, 1);
 }
 
-int daemon_run(const struct options *o, struct fuse_args *args, int ready)
+int daemon_run(const struct options *o, int ready)
 {
-	struct daemon d = { .o = o, .signals = -1, .wake = -1 };
+	struct daemon d = {
+		.o = o, .signals = -1, .wake = -1, .mounts = -1, .mount.fd = -1,
+	};
 	int r, status = EXIT_OK;
 
 	r = daemon_prepare(&d);
 	if (r < 0)
 		log_err("cannot start: %s", strerror(-r));
 	if (r == 0)
-		r = daemon_start(&d, args);
+		r = daemon_start(&d);
 	if (r == 0)
 		r = daemon_wait_init(&d);
 	if (r == 0)

@@ -16,6 +16,7 @@
 #include "daemon/daemon.h"
 #include "daemon/options.h"
 #include "daemon/probe.h"
+#include "mount.h"
 
 /* The parent's part: wait for the child's byte, or its end. */
 static int wait_ready(int fd, pid_t child)
@@ -36,7 +37,7 @@ static int wait_ready(int fd, pid_t child)
 }
 
 /* The fork comes first, while there are no threads; the child tells when the mount works. */
-static int run_daemon(const struct options *o, struct fuse_args *args)
+static int run_daemon(const struct options *o)
 {
 	int pipefd[2];
 	pid_t child;
@@ -50,8 +51,7 @@ static int run_daemon(const struct options *o, struct fuse_args *args)
 		return wait_ready(pipefd[0], child);
 	}
 	close_keep_errno(pipefd[0]);
-	(void)setsid();
-	return daemon_run(o, args, pipefd[1]);
+	return daemon_run(o, pipefd[1]);
 }
 
 int main(int argc, char **argv)
@@ -73,8 +73,10 @@ int main(int argc, char **argv)
 		status = EXIT_OK;
 	} else if (o.probe) {
 		status = probe_run(&o);
+	} else if (o.mount.remount) {
+		status = mount_change(&o.mount, o.mountpoint) < 0 ? EXIT_MOUNT : EXIT_OK;
 	} else {
-		status = o.foreground ? daemon_run(&o, &args, -1) : run_daemon(&o, &args);
+		status = o.foreground ? daemon_run(&o, -1) : run_daemon(&o);
 	}
 out:
 	options_free(&o);

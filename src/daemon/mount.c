@@ -1,37 +1,50 @@
 // SPDX-License-Identifier: MIT
-// The mountpoint: what must hold before, and the mount that libfuse makes.
+// The mountpoint: what must hold before, the mount, a change of it, and its end.
 
 #define FUSE_USE_VERSION 35
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <mntent.h>
+#include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
+#include "base/num.h"
 #include "mount.h"
 
 #define SUBTYPE "vfsdaxfuse"
 
-static bool mounted_here(const char *mountpoint)
+int mount_flags(const char *mountpoint, unsigned long *ret)
 {
-	FILE *f = setmntent("/proc/self/mounts", "r");
+	FILE *f = setmntent("/proc/self/mounts", "re");
 	struct mntent *m;
-	bool found = false;
+	int r = -ENOENT;
 
 	if (!f)
-		return false;
-	while ((m = getmntent(f)))
-		if (!strcmp(m->mnt_dir, mountpoint))
-			found = !strcmp(m->mnt_type, "fuse." SUBTYPE);
+		return -errno;
+	/* The last one of a place is the one that is seen. */
+	while ((m = getmntent(f))) {
+		if (strcmp(m->mnt_dir, mountpoint))
+			continue;
+		r = strcmp(m->mnt_type, "fuse." SUBTYPE) ? -ENOENT : 0;
+		if (r == 0)
+			*ret = mount_opts_shown(m->mnt_opts);
+	}
 	(void)endmntent(f);
-	return found;
+	return r;
 }
 
 int mount_check(const char *mountpoint)
 {
+	unsigned long flags;
 	struct stat st;
 
 	if (stat(mountpoint, &st) < 0) {
@@ -47,11 +60,71 @@ int mount_check(const char *mountpoint)
 		log_err("mountpoint %s is not a directory", mountpoint);
 		return -ENOTDIR;
 	}
-	if (mounted_here(mountpoint)) {
+	if (mount_flags(mountpoint, &flags) == 0) {
 		log_err("%s is already mounted", mountpoint);
 		return -EBUSY;
 	}
 	return 0;
+}
+
+int mount_change(const struct mount_opts *opts, const char *mountpoint)
+{
+	unsigned long flags;
+	int r = mount_flags(mountpoint, &flags);
+
+	if (r < 0) {
+		log_err("remount: no vfsdaxfuse is mounted at %s", mountpoint);
+		return r;
+	}
+	flags = mount_opts_merge(opts, flags);
+	if (mount("none", mountpoint, NULL, MS_REMOUNT | flags, NULL) < 0) {
+		r = -errno;
+		log_err("remount of %s: %s%s", mountpoint, strerror(-r),
+			r == -EBUSY && flags & MS_RDONLY ? " (files are open for writing)" : "");
+	}
+	return r;
+}
+
+/* What kernel and libfuse take alike, as a list. */
+static int fuse_options(const struct mount_opts *o, char **ret)
+{
+	char max_read[32] = "";
+
+	if (o->max_read)
+		(void)snprintf(max_read, sizeof(max_read), ",max_read=%u", o->max_read);
+	/* As with the kernel's virtiofs: all users may use it, and the kernel checks permissions. */
+	return asprintf(ret, "default_permissions%s%s%s%s", o->only_owner ? "" : ",allow_other",
+			max_read, o->security ? "," : "", o->security ? o->security : "");
+}
+
+/* A privileged mount: all of it in one call. -EPERM: no such right, and nothing was printed. */
+static int mount_by_kernel(const struct mount_opts *o, const char *source, struct mount *m)
+{
+	_cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	_cleanup_free_ char *common = NULL, *data = NULL;
+	int r = 0;
+
+	if (fd < 0) {
+		r = -errno;
+		if (r == -EACCES)
+			return -EPERM;
+		log_err("cannot open /dev/fuse: %s%s", strerror(-r),
+			r == -ENOENT || r == -ENODEV ? " (the kernel's module fuse?)" : "");
+		return r;
+	}
+	if (fuse_options(o, &common) < 0 ||
+	    asprintf(&data, "fd=%d,rootmode=%o,user_id=%u,group_id=%u,%s", fd, S_IFDIR, getuid(),
+		     getgid(), common) < 0) {
+		log_err("mount: no memory");
+		return -ENOMEM;
+	}
+	if (mount(source, m->mountpoint, "fuse." SUBTYPE, o->flags, data) < 0)
+		r = -errno;
+	if (r < 0 && r != -EPERM)
+		log_err("mounting at %s: %s", m->mountpoint, strerror(-r));
+	if (r == 0)
+		m->fd = steal_fd(&fd);
+	return r;
 }
 
 /* An option's value must not begin new ones. */
@@ -67,28 +140,112 @@ static void escape(char *to, size_t size, const char *from)
 	to[at] = '\0';
 }
 
-struct fuse_session *mount_make(struct fuse_args *args, const char *source, const char *mountpoint)
+/* The flags by their names, or NULL: one of them has none in libfuse. */
+static const char *libfuse_flags(unsigned long flags, char *to, size_t size)
+{
+	static const struct {
+		unsigned long flag;
+		const char *name;
+	} names[] = {
+		{ MS_RDONLY, ",ro" },	    { MS_NOSUID, ",nosuid" },	 { MS_NODEV, ",nodev" },
+		{ MS_NOEXEC, ",noexec" },   { MS_SYNCHRONOUS, ",sync" }, { MS_DIRSYNC, ",dirsync" },
+		{ MS_NOATIME, ",noatime" },
+	};
+	size_t at = 0;
+
+	to[0] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (flags & names[i].flag)
+			at += (size_t)snprintf(to + at, size - at, "%s", names[i].name);
+		flags &= ~names[i].flag;
+	}
+	/* Without these nosuid and nodev are libfuse's default, which only root can change. */
+	if (geteuid() == 0)
+		(void)snprintf(to + at, size - at, "%s%s", strstr(to, "nosuid") ? "" : ",suid",
+			       strstr(to, "nodev") ? "" : ",dev");
+	return flags & ~(unsigned long)MS_RELATIME ? NULL : to;
+}
+
+static int mount_by_libfuse(const struct mount_opts *o, const char *source, struct mount *m)
 {
 	static const struct fuse_lowlevel_ops no_ops;
-	struct fuse_session *se;
-	char name[256], defaults[512];
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	_cleanup_free_ char *common = NULL, *line = NULL;
+	char name[256], flags[128];
+	struct fuse_session *se = NULL;
 
-	escape(name, sizeof(name), source);
-	/*
-	 * As the kernel's virtiofs: all users may use it, the kernel checks permissions, device files
-	 * and set-id programs work unless options say otherwise.
-	 */
-	(void)snprintf(defaults, sizeof(defaults),
-		       "-ofsname=%s,subtype=" SUBTYPE ",allow_other,default_permissions,dev,suid",
-		       name);
-	if (fuse_opt_insert_arg(args, 1, defaults) < 0)
-		return NULL;
-	se = fuse_session_new(args, &no_ops, sizeof(no_ops), NULL);
-	if (!se)
-		return NULL;
-	if (fuse_session_mount(se, mountpoint) != 0) {
-		fuse_session_destroy(se);
-		return NULL;
+	if (!libfuse_flags(o->flags, flags, sizeof(flags)) || o->security) {
+		log_err("strictatime, nodiratime, lazytime, nosymfollow, context=: "
+			"%s",
+			o->auto_unmount ? "not together with auto_unmount"
+					: "only root can set them");
+		return -EPERM;
 	}
-	return se;
+	escape(name, sizeof(name), source);
+	if (fuse_options(o, &common) < 0 ||
+	    asprintf(&line, "-ofsname=%s,subtype=" SUBTYPE ",%s%s%s", name, common, flags,
+		     o->auto_unmount ? ",auto_unmount" : "") < 0)
+		return -ENOMEM;
+	if (fuse_opt_add_arg(&args, "vfsdaxfuse") == 0 && fuse_opt_add_arg(&args, line) == 0)
+		se = fuse_session_new(&args, &no_ops, sizeof(no_ops), NULL);
+	fuse_opt_free_args(&args);
+	if (!se)
+		return -EIO;
+	if (fuse_session_mount(se, m->mountpoint) != 0) {
+		fuse_session_destroy(se);
+		return -EIO;
+	}
+	m->session = se;
+	m->fd = fuse_session_fd(se);
+	return 0;
+}
+
+int mount_make(const struct mount_opts *opts, const char *source, const char *mountpoint,
+	       struct mount *ret)
+{
+	struct mount m = { .fd = -1, .mountpoint = mountpoint };
+	int r = -EPERM;
+
+	if (opts->fsname)
+		source = opts->fsname;
+	if (!opts->auto_unmount)
+		r = mount_by_kernel(opts, source, &m);
+	if (r == -EPERM)
+		r = mount_by_libfuse(opts, source, &m);
+	if (r == 0)
+		*ret = m;
+	return r;
+}
+
+void mount_unmount(struct mount *m)
+{
+	struct pollfd pfd = { .fd = m->fd };
+	unsigned long flags;
+
+	if (m->fd < 0 || m->detached)
+		return;
+	m->detached = true;
+	if (m->session) {
+		fuse_session_unmount(m->session);
+		return;
+	}
+	/*
+	 * Others may have unmounted it: POLLERR, or, while files are in use, only the mount table
+	 * tells.
+	 */
+	if ((poll(&pfd, 1, 0) == 1 && pfd.revents & POLLERR) ||
+	    mount_flags(m->mountpoint, &flags) < 0)
+		return;
+	if (umount2(m->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		log_dbg("unmounting %s: %m", m->mountpoint);
+}
+
+void mount_end(struct mount *m)
+{
+	mount_unmount(m);
+	if (m->session)
+		fuse_session_destroy(steal_ptr(m->session));
+	else
+		close_keep_errno(m->fd);
+	m->fd = -1;
 }

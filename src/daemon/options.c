@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fuse_lowlevel.h>
-#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,8 +72,8 @@ const char *options_usage(void)
 	       "1048576)\n"
 	       "        queue_size=N        entries of a virtqueue at most (16 to 1024)\n"
 	       "        stats=FILE          write counters to FILE on SIGUSR1 and at the end\n"
-	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in "
-	       "mount.fuse3(8)\n";
+	       "        remount,ro          change a mount that is there to read-only; also rw and others\n"
+	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in mount(8)\n";
 }
 
 static int option_dax(struct options *o, const char *value)
@@ -131,12 +130,12 @@ static int option_proc(void *data, const char *arg, int key, struct fuse_args *o
 		log_err("too many arguments: %s", arg);
 		return -1;
 	default:
-		return 1;
+		return mount_opts_add(&o->mount, arg) < 0 ? -1 : 0;
 	}
 }
 
 /* What belongs to a mount has no meaning, and the only word is a tag. */
-static int options_probe(const struct fuse_args *args, struct options *o)
+static int options_probe(struct options *o)
 {
 	if (o->tag) {
 		log_err("too many arguments: %s", o->mountpoint);
@@ -144,7 +143,7 @@ static int options_probe(const struct fuse_args *args, struct options *o)
 	}
 	o->tag = o->mountpoint;
 	o->mountpoint = NULL;
-	if (args->argc > 1 || o->dax != DAX_DEFAULT || o->stats ||
+	if (o->mount.any || o->dax != DAX_DEFAULT || o->stats ||
 	    o->max_threads != OPTIONS_THREADS_DEFAULT) {
 		log_err("--probe mounts nothing and takes no mount options");
 		return -1;
@@ -159,13 +158,14 @@ int options_parse(struct fuse_args *args, struct options *ret)
 	*ret = (struct options){ .max_threads = OPTIONS_THREADS_DEFAULT,
 				 .max_write = OPTIONS_WRITE_DEFAULT,
 				 .queue_size = OPTIONS_QUEUE_MAX };
+	mount_opts_init(&ret->mount);
 	if (fuse_opt_parse(args, ret, option_list, option_proc) < 0)
 		return -EINVAL;
 	if (ret->help || ret->version)
 		return 0;
 	if (ret->debug)
 		ret->foreground = 1;
-	if (ret->probe && options_probe(args, ret) < 0)
+	if (ret->probe && options_probe(ret) < 0)
 		return -EINVAL;
 	if (!ret->probe && !ret->mountpoint) {
 		log_err("no mountpoint; see vfsdaxfuse --help");
@@ -192,6 +192,8 @@ int options_parse(struct fuse_args *args, struct options *ret)
 	}
 	if (ret->probe)
 		return 0;
+	if (mount_opts_check(&ret->mount) < 0)
+		return -EINVAL;
 	absolute = realpath(ret->mountpoint, NULL);
 	if (!absolute) {
 		log_err("mountpoint %s: %m", ret->mountpoint);
@@ -209,5 +211,6 @@ void options_free(struct options *o)
 	free(o->vhost_user);
 	free(o->pci);
 	free(o->stats);
+	mount_opts_free(&o->mount);
 	*o = (struct options){ 0 };
 }

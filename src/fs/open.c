@@ -2,6 +2,8 @@
 // OPEN, CREATE and RELEASE: the inode table follows, and the kernel's cache is chosen.
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -59,12 +61,42 @@ static struct fuse_open_out *open_out(const struct relay_rep *rep, size_t off)
 	return (struct fuse_open_out *)(void *)((char *)rep->payload + off);
 }
 
+/*
+ * As relay_exchange(). With @noatime the host is asked not to move atime when this is read; that is
+ * the owner's or root's to ask (open(2)), so a host that refuses it is asked without.
+ */
+static int exchange_open(struct relay_req *q, bool noatime, struct relay_rep *ret)
+{
+	/* OPEN, OPENDIR, CREATE and TMPFILE all begin with the flags; the request is ours to change. */
+	uint32_t *flags = (uint32_t *)q->p.arg;
+	int r;
+
+	static_assert(!offsetof(struct fuse_open_in, flags) && !offsetof(struct fuse_create_in, flags),
+		      "flags");
+	noatime = noatime && (*flags & O_ACCMODE) != O_WRONLY && !(*flags & O_NOATIME);
+	if (noatime)
+		*flags |= O_NOATIME;
+	r = relay_exchange(q, ret);
+	if (r == 0 && noatime && ret->error == -EPERM) {
+		*flags &= ~(uint32_t)O_NOATIME;
+		r = relay_exchange(q, ret);
+	}
+	return r;
+}
+
+void relay_opendir(struct relay_req *q)
+{
+	struct relay_rep rep;
+
+	relay_finish(q, exchange_open(q, atomic_load(&q->r->nodiratime), &rep));
+}
+
 void relay_open(struct relay_req *q)
 {
 	struct fuse_open_out *out;
 	struct relay_rep rep;
 	struct inode *i;
-	int r = relay_exchange(q, &rep);
+	int r = exchange_open(q, atomic_load(&q->r->noatime), &rep);
 
 	if (r < 0) {
 		relay_answer(q, r, 0);
@@ -99,7 +131,7 @@ void relay_create(struct relay_req *q)
 	struct inode *i;
 	int r;
 
-	r = relay_exchange(q, &rep);
+	r = exchange_open(q, atomic_load(&q->r->noatime), &rep);
 	if (r < 0) {
 		relay_answer(q, r, 0);
 		return;

@@ -207,6 +207,7 @@ static const relay_fn relay_fns[FUSE_OP_MAX] = {
 	[FUSE_READ] = relay_read,
 	[FUSE_WRITE] = relay_write,
 	[FUSE_OPEN] = relay_open,
+	[FUSE_OPENDIR] = relay_opendir,
 	[FUSE_CREATE] = relay_create,
 	[FUSE_TMPFILE] = relay_create,
 	[FUSE_RELEASE] = relay_release,

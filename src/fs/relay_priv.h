@@ -57,6 +57,7 @@ void relay_write(struct relay_req *q);
 
 /* open.c */
 void relay_open(struct relay_req *q);
+void relay_opendir(struct relay_req *q);
 void relay_create(struct relay_req *q);
 void relay_release(struct relay_req *q);
 

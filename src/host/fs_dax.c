@@ -113,7 +113,7 @@ int fs_op_setupmapping(struct fs_call *c)
 	bool write = in->flags & FUSE_SETUPMAPPING_FLAG_WRITE;
 	struct statfs fs;
 	struct statx stx;
-	int r;
+	int r, noatime;
 
 	if (!s->cfg.window || !s->cfg.mapper)
 		return -ENOSYS;
@@ -137,9 +137,10 @@ int fs_op_setupmapping(struct fs_call *c)
 	 * By the nodeid, whatever the handle: it may have been opened for reading, and QEMU takes
 	 * only descriptors that are open for both, even for a mapping that cannot be written.
 	 */
-	fd = fs_inode_open(s, i.i, O_RDWR);
+	noatime = atomic_load(&i.i->noatime) ? O_NOATIME : 0; /* else mmap(2) moves it */
+	fd = fs_inode_open(s, i.i, O_RDWR | noatime);
 	if (fd < 0 && !write)
-		fd = fs_inode_open(s, i.i, O_RDONLY);
+		fd = fs_inode_open(s, i.i, O_RDONLY | noatime);
 	else if (fd >= 0 && !s->cfg.readonly)
 		write = true; /* so that a first write later need not map it again */
 	if (fd < 0)

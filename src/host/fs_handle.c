@@ -163,15 +163,15 @@ static int fs_open(struct fs_call *c, bool dir)
 		return -ENOTDIR;
 	if (!dir && S_ISDIR(i.i->type))
 		return -EISDIR;
-	flags = dir ? O_RDONLY | O_DIRECTORY : fs_open_flags(c->s, in->flags);
+	flags = dir ? O_RDONLY | O_DIRECTORY | (int)(in->flags & O_NOATIME) :
+		      fs_open_flags(c->s, in->flags);
 	if (flags < 0)
 		return flags;
 	out.open_flags = fs_open_reply_flags(c, dir, flags);
 	if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
 		fs_kill_setid(c, i.i->fd, &cred);
 	r = fs_inode_open(c->s, i.i, flags);
-	if (r == -EPERM && flags & O_NOATIME)
-		r = fs_inode_open(c->s, i.i, flags & ~O_NOATIME);
+	atomic_store(&i.i->noatime, flags & O_NOATIME);
 	if (r >= 0)
 		r = fs_handle_new(c->s, i.i, r, dir, &out.fh);
 	return r ? r : fs_put(c, &out, sizeof(out));

@@ -393,6 +393,9 @@ int fs_inode_open(struct fuse_server *s, const struct fs_inode *i, int flags)
 		return -ENXIO;
 	/* The link of /proc leads to the inode itself and no further, whatever its name is now. */
 	fd = openat(s->proc_fd, fs_proc_name(i->fd).s, flags | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 && errno == EPERM && flags & O_NOATIME)
+		fd = openat(s->proc_fd, fs_proc_name(i->fd).s,
+			    (flags & ~O_NOATIME) | O_CLOEXEC | O_NOCTTY);
 	return fd < 0 ? -errno : fd;
 }
 

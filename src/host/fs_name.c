@@ -210,6 +210,7 @@ static int fs_put_created(struct fs_call *c, struct fs_inode *i, const struct st
 	struct fuse_open_out out = { .open_flags = fs_open_reply_flags(c, false, flags) };
 	int r = fs_handle_new(c->s, i, fd, false, &out.fh);
 
+	atomic_store(&i->noatime, flags & O_NOATIME);
 	if (r == 0)
 		r = fs_put_entry(c, i, stx);
 	return r ? r : fs_put(c, &out, sizeof(out));

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "hw/holder.h"
 #include "hw/vfio.h"
 #include "vfio_priv.h"
 
@@ -60,7 +61,7 @@ static int vfio_open_group(const struct pci_address *addr, const struct why *why
 	struct vfio_group_status status = { .argsz = sizeof(status) };
 	_cleanup_close_ int fd = -1;
 	unsigned int group;
-	char path[64];
+	char path[64], holder[64];
 	int r = vfio_group_of(addr, why, &group);
 
 	if (r < 0)
@@ -69,9 +70,11 @@ static int vfio_open_group(const struct pci_address *addr, const struct why *why
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
 		r = -errno;
-		if (r == -EBUSY)
-			return why_set(why, r, "another process drives %s already (%s is busy)",
+		if (r == -EBUSY) {
+			(void)holder_find(path, holder, sizeof(holder));
+			return why_set(why, r, "%s drives %s already (%s is busy)", holder,
 				       addr->text, path);
+		}
 		if (r != -ENOENT)
 			return why_set(why, r, "cannot open %s: %s", path, strerror(-r));
 		(void)snprintf(path, sizeof(path), "/dev/vfio/noiommu-%u", group);

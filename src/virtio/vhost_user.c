@@ -2,14 +2,18 @@
 // The transport without a virtual machine: the front end's side of the vhost-user protocol.
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_fs.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fdmsg.h"
@@ -25,6 +29,14 @@
 
 /* A back end that takes longer for an answer is lost: nobody may wait for it for ever. */
 #define VHU_ANSWER_S 5
+
+/*
+ * Most back ends serve one client. A second one is sent away, or waits in the listener's queue, where
+ * nobody reads what it says. One that comes right after another one's end may have to wait a little.
+ */
+#define VHU_CONNECT_S	  2
+#define VHU_CONNECT_TRIES 20
+#define VHU_CONNECT_PAUSE (VHU_CONNECT_S * 1000000u / VHU_CONNECT_TRIES) /* us */
 
 #define VHU_QUEUE_SIZE 1024u
 
@@ -82,6 +94,7 @@ static int vhu_recv_reply(struct vhost_user *u, uint32_t request, void *payload,
 		if (r <= 0)
 			return r < 0 ? r : -EPROTO;
 	}
+	u->answered = true;
 	return (int)h.size;
 }
 
@@ -360,6 +373,29 @@ static int vhu_get_window_size(struct vhost_user *u, uint64_t *ret)
 	return 0;
 }
 
+/* Has the peer taken all that was sent? */
+static bool vhu_all_read(const struct vhost_user *u)
+{
+	int unread = 0;
+
+	return ioctl(u->sock, SIOCOUTQ, &unread) < 0 || !unread;
+}
+
+/* The first request, on which it shows whether anybody is there for us. */
+static int vhu_hello(struct vhost_user *u)
+{
+	struct pollfd pfd = { .fd = u->sock, .events = POLLIN };
+	int r = vhu_send(u, VHU_GET_FEATURES, 0, NULL, 0, NULL, 0);
+
+	if (r < 0)
+		return r;
+	if (poll(&pfd, 1, VHU_CONNECT_S * 1000) == 0 && !vhu_all_read(u))
+		return -ETIMEDOUT;
+	r = vhu_recv_reply(u, VHU_GET_FEATURES, &u->features, sizeof(u->features),
+			   sizeof(u->features));
+	return MIN(r, 0);
+}
+
 static int vhu_start(struct vhost_user *u)
 {
 	const struct timeval timeout = { .tv_sec = VHU_ANSWER_S };
@@ -372,7 +408,7 @@ static int vhu_start(struct vhost_user *u)
 	    setsockopt(u->sock, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
 	    setsockopt(u->sock, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
 		return -errno;
-	r = vhu_get_u64(u, VHU_GET_FEATURES, &u->features);
+	r = vhu_hello(u);
 	if (r < 0)
 		return r;
 	if (u->features & BIT64(VHU_F_PROTOCOL_FEATURES)) {
@@ -401,11 +437,36 @@ static int vhu_start(struct vhost_user *u)
 	return vhu_channel_start(u, window_size);
 }
 
-int vhost_user_attach(int sock, char *why, size_t why_size, struct virtio_transport **ret)
+/* The back end has closed the connection, without an answer to anything. */
+static bool vhu_sent_away(const struct vhost_user *u, int r)
+{
+	return !u->answered && (r == -ENOTCONN || r == -ECONNRESET || r == -EPIPE);
+}
+
+static void vhu_explain(const struct vhost_user *u, int r, char *why, size_t why_size)
+{
+	if (vhu_sent_away(u, r))
+		(void)snprintf(why, why_size, "the back end closed the connection: it may serve "
+			       "another client");
+	else if (!u->answered && r == -ETIMEDOUT && !vhu_all_read(u))
+		(void)snprintf(why, why_size, "the back end does not read what it is asked: it may "
+			       "serve another client");
+	else if (!u->answered && r == -ETIMEDOUT)
+		(void)snprintf(why, why_size, "the back end has read what it was asked and does not "
+			       "answer");
+	else
+		(void)snprintf(why, why_size, "the vhost-user back end does not answer as it should: %s",
+			       strerror(-r));
+}
+
+/* As vhost_user_attach(); *ret_away: it was sent away. */
+static int vhu_attach(int sock, char *why, size_t why_size, bool *ret_away,
+		      struct virtio_transport **ret)
 {
 	struct vhost_user *u = calloc(1, sizeof(*u));
 	int r;
 
+	*ret_away = false;
 	if (!u) {
 		close_keep_errno(sock);
 		return -ENOMEM;
@@ -417,8 +478,8 @@ int vhost_user_attach(int sock, char *why, size_t why_size, struct virtio_transp
 		u->kick[i] = -1;
 	r = vhu_start(u);
 	if (r < 0) {
-		(void)snprintf(why, why_size, "the vhost-user back end does not answer as it should: %s",
-			       strerror(-r));
+		*ret_away = vhu_sent_away(u, r);
+		vhu_explain(u, r, why, why_size);
 		vhu_close(&u->t);
 		return r;
 	}
@@ -426,23 +487,68 @@ int vhost_user_attach(int sock, char *why, size_t why_size, struct virtio_transp
 	return 0;
 }
 
-int vhost_user_open(const char *path, char *why, size_t why_size, struct virtio_transport **ret)
+int vhost_user_attach(int sock, char *why, size_t why_size, struct virtio_transport **ret)
 {
+	bool away;
+
+	return vhu_attach(sock, why, why_size, &away, ret);
+}
+
+static int vhu_connect(const char *path, char *why, size_t why_size, int *ret)
+{
+	const struct timeval timeout = { .tv_sec = VHU_CONNECT_S };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	_cleanup_close_ int sock = -1;
+	int r = 0;
 
-	if (strlen(path) >= sizeof(addr.sun_path)) {
+	(void)strcpy(addr.sun_path, path);
+	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* connect(2) waits while the listener's queue is full, for no longer than a send may. */
+	if (sock < 0 || setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    connect(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		r = -errno;
+	if (r == -EAGAIN) {
+		(void)snprintf(why, why_size, "%s: the back end takes no connection: it may serve "
+			       "another client", path);
+		return -ETIMEDOUT;
+	}
+	if (r < 0) {
+		(void)snprintf(why, why_size, "no vhost-user back end at %s: %s", path, strerror(-r));
+		return r;
+	}
+	*ret = steal_fd(&sock);
+	return 0;
+}
+
+int vhost_user_open(const char *path, char *why, size_t why_size, struct virtio_transport **ret)
+{
+	char reason[200] = "";
+	bool away = true;
+	int r = 0, sock;
+
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
 		(void)snprintf(why, why_size, "the socket's path is too long: %s", path);
 		return -ENAMETOOLONG;
 	}
-	(void)strcpy(addr.sun_path, path);
-	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (sock < 0 || connect(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
-		int r = -errno;
-
-		(void)snprintf(why, why_size, "no vhost-user back end at %s: %s", path,
-			       strerror(-r));
-		return r;
+	for (unsigned int i = 0; i < VHU_CONNECT_TRIES && away; i++) {
+		if (i)
+			(void)usleep(VHU_CONNECT_PAUSE);
+		r = vhu_connect(path, why, why_size, &sock);
+		if (r < 0)
+			return r;
+		r = vhu_attach(sock, reason, sizeof(reason), &away, ret);
 	}
-	return vhost_user_attach(steal_fd(&sock), why, why_size, ret);
+	if (r < 0)
+		(void)snprintf(why, why_size, "%s: %s", path, reason[0] ? reason : strerror(-r));
+	return r;
+}
+
+uid_t vhost_user_peer(struct virtio_transport *t)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(to_vhu(t)->sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return (uid_t)-1;
+	return peer.uid;
 }

@@ -25,6 +25,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/storm.sh"
 # shellcheck source=tests/e2e/trees.sh
 . "$here/trees.sh"
+# shellcheck source=tests/e2e/options.sh
+. "$here/options.sh"
 # shellcheck source=tests/e2e/probe.sh
 . "$here/probe.sh"
 # shellcheck source=tests/e2e/socket.sh
@@ -38,9 +40,9 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 
 usage="usage: native.sh BUILD-DIRECTORY [CONFIGURATION...]
 Configurations: none auto always never small few queues nowindow inode refuse quirks handles memory
-storm (VFSDAXFUSE_STORM_FILES) locks quota trees uring ends errors probe socket ids chain binds
-(default: all these); programs (sqlite, git and others); random (operations of several processes,
-VFSDAXFUSE_RANDOM_SECONDS long)."
+storm (VFSDAXFUSE_STORM_FILES) locks quota trees uring ends errors options automount probe socket ids
+chain binds (default: all these); programs (sqlite, git and others); random (operations of several
+processes, VFSDAXFUSE_RANDOM_SECONDS long)."
 
 # The daemon's own books agree; it writes them at its end.
 removed_what_was_mapped()
@@ -667,8 +669,8 @@ run_configuration()
 	nowindow) with_mount nowindow "--cache=always --window=0" "" cross_nowindow ;;
 	storm) with_mount storm "--cache=auto" "" cross_storm ;;
 	memory) with_mount memory "--cache=always --window=4G" "-o dax=always" cross_memory ;;
-	inode | refuse | quirks | handles | locks | quota | trees | uring | ends | errors | probe | socket | ids | chain | \
-		binds | programs)
+	inode | refuse | quirks | handles | locks | quota | trees | uring | ends | errors | options | automount | \
+		probe | socket | ids | chain | binds | programs)
 		"$1"
 		;;
 	random) random_all ;;
@@ -692,7 +694,7 @@ mnt=$work/mnt
 trap finish_all EXIT
 trap 'exit 1' INT TERM HUP
 [ $# != 0 ] || set -- none auto always never small few queues nowindow inode refuse quirks handles \
-	memory storm locks quota trees uring ends errors probe socket ids chain binds
+	memory storm locks quota trees uring ends errors options automount probe socket ids chain binds
 for configuration; do
 	began=$SECONDS
 	run_configuration "$configuration"

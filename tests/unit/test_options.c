@@ -6,6 +6,7 @@
 #include "unit.h"
 
 #include <fuse_opt.h>
+#include <sys/mount.h>
 
 #include "base/num.h"
 #include "daemon/options.h"
@@ -182,17 +183,109 @@ static void help_and_version_need_no_mountpoint(void **state)
 	}
 }
 
-static void the_rest_is_libfuses(void **state)
+/* The flags that @list gives a mount, and in *said those that it speaks of. */
+static unsigned long flags_of(const char *list, unsigned long *said)
+{
+	char line[512];
+	struct options o;
+	unsigned long flags;
+
+	(void)snprintf(line, sizeof(line), "/tmp -o %s", list);
+	good(line, &o);
+	flags = o.mount.flags;
+	*said = o.mount.said;
+	options_free(&o);
+	return flags;
+}
+
+static void mount_flags(void **state)
+{
+	unsigned long said;
+
+	assert_int_equal(flags_of("ro,nosuid,nodev,noexec,dax=never", &said),
+			 MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
+	assert_int_equal(said, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
+	assert_int_equal(flags_of("suid,dev", &said), 0);
+	assert_int_equal(said, MS_NOSUID | MS_NODEV);
+	assert_int_equal(flags_of("defaults,user,nofail,_netdev,x-systemd.automount,comment=a", &said),
+			 0);
+	assert_int_equal(said, 0);
+	/* the last one counts */
+	assert_int_equal(flags_of("ro,rw,nosuid,suid", &said), 0);
+	assert_int_equal(flags_of("relatime,noatime", &said), MS_NOATIME);
+	assert_int_equal(flags_of("noatime,relatime", &said), MS_RELATIME);
+	assert_int_equal(flags_of("noatime,strictatime", &said), MS_STRICTATIME);
+	assert_int_equal(flags_of("strictatime,nostrictatime", &said), 0);
+}
+
+static void other_mount_options(void **state)
 {
 	struct options o;
-	char rest[256];
 
-	assert_int_equal(parse("/tmp -o ro,nosuid,dax=never,allow_root", &o, rest, sizeof(rest)),
-			 0);
-	assert_non_null(strstr(rest, "ro,nosuid,allow_root"));
-	assert_null(strstr(rest, "dax"));
-	assert_null(strstr(rest, "/tmp"));
+	good("/tmp -o remount,allow_root,max_read=65536,fsname=a\\,b,context=x,fscontext=y", &o);
+	assert_true(o.mount.remount && o.mount.only_owner);
+	assert_int_equal(o.mount.max_read, 65536);
+	assert_string_equal(o.mount.fsname, "a,b");
+	assert_string_equal(o.mount.security, "context=x,fscontext=y");
 	options_free(&o);
+	good("/tmp -o noallow_other,allow_other", &o);
+	assert_false(o.mount.only_owner);
+	options_free(&o);
+	/* of another's mount, as /proc/mounts shows it */
+	good("/tmp -o remount,user_id=12345,group_id=12345", &o);
+	options_free(&o);
+	wrong("/tmp -o user_id=12345");
+	wrong("/tmp -o group_id=12345");
+	wrong("/tmp -o user_id=");
+	wrong("/tmp -o max_read=");
+	wrong("/tmp -o max_read=-1");
+	wrong("/tmp -o max_read=1k");
+	wrong("/tmp -o mand");
+	wrong("/tmp -o nodefault_permissions");
+	wrong("/tmp -o fd=3");
+	wrong("/tmp -o rootmode=40000");
+	wrong("/tmp -o blksize=4096");
+	wrong("/tmp -o subtype=x");
+	wrong("/tmp -o bind");
+	wrong("/tmp -o nonesuch");
+	wrong("/tmp -o romantic");
+	wrong("/tmp -n");
+}
+
+/* What a remount makes of what /proc/mounts shows. */
+static void remount_flags(void **state)
+{
+	static const struct {
+		const char *now, *given;
+		unsigned long then;
+	} rows[] = {
+		{ "rw,relatime,user_id=0", "ro", MS_RDONLY | MS_RELATIME },
+		{ "ro,nosuid,nodev,noatime", "rw", MS_NOSUID | MS_NODEV | MS_NOATIME },
+		{ "ro,nosuid,relatime", "rw,suid", MS_RELATIME },
+		{ "rw,noatime", "atime", MS_RELATIME },
+		{ "rw,noatime", "relatime", MS_RELATIME },
+		{ "rw,noatime", "strictatime", MS_STRICTATIME },
+		{ "rw,relatime", "noatime", MS_NOATIME },
+		{ "rw", "ro", MS_RDONLY | MS_STRICTATIME }, /* shown by nothing */
+		{ "rw", "nostrictatime", MS_RELATIME },
+		{ "rw,sync,lazytime,nosymfollow,relatime", "async,nolazytime",
+		  MS_RELATIME | (1UL << 8) },
+		{ "rw,nodiratime,relatime", "ro,dax=never,nofail",
+		  MS_RDONLY | MS_RELATIME | MS_NODIRATIME },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char line[256];
+		struct options o;
+		unsigned long then;
+
+		(void)snprintf(line, sizeof(line), "/tmp -o remount,%s", rows[i].given);
+		good(line, &o);
+		then = mount_opts_merge(&o.mount, mount_opts_shown(rows[i].now));
+		if (then != rows[i].then)
+			fail_msg("%s remounted with %s: 0x%lx", rows[i].now, rows[i].given, then);
+		options_free(&o);
+	}
 }
 
 static void wrong_ones(void **state)
@@ -263,6 +356,29 @@ static void no_option_is_forgotten(void **state)
 	assert_true(n >= 10);
 }
 
+/* Those of the mount, too: in bold and in the section about them. */
+static void manual_shows_mount_options(const char *page)
+{
+	const char *section = strstr(page, "# MOUNT OPTIONS"), *name;
+	char *mine = section ? strdup(section) : NULL;
+	size_t n = 0;
+
+	assert_non_null(mine);
+	if (strstr(mine + 2, "\n# "))
+		*strstr(mine + 2, "\n# ") = '\0';
+	for (char *p = mine; (p = strchr(p, '\\'));) /* scdoc's escapes */
+		memmove(p, p + 1, strlen(p));
+	for (; (name = mount_opts_name(n)); n++) {
+		char bold[64];
+
+		(void)snprintf(bold, sizeof(bold), "*%s*", name);
+		if (!strstr(mine, bold))
+			fail_msg("the manual's MOUNT OPTIONS do not have %s", bold);
+	}
+	free(mine);
+	assert_true(n > 50);
+}
+
 static void manual_shows_all(void **state)
 {
 	static char page[1 << 20];
@@ -277,6 +393,7 @@ static void manual_shows_all(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(shown); i++)
 		if (!strstr(page, shown[i]))
 			fail_msg("the manual does not speak of %s", shown[i]);
+	manual_shows_mount_options(page);
 }
 
 int main(void)
@@ -288,7 +405,9 @@ int main(void)
 		cmocka_unit_test(probe_needs_no_mountpoint),
 		cmocka_unit_test(all_options),
 		cmocka_unit_test(help_and_version_need_no_mountpoint),
-		cmocka_unit_test(the_rest_is_libfuses),
+		cmocka_unit_test(mount_flags),
+		cmocka_unit_test(other_mount_options),
+		cmocka_unit_test(remount_flags),
 		cmocka_unit_test(wrong_ones),
 		cmocka_unit_test(limits_of_threads),
 		cmocka_unit_test(help_shows_all),

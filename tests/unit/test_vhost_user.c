@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/cleanup.h"
 #include "base/fdmsg.h"
@@ -538,6 +539,85 @@ static void no_socket(void **state)
 	assert_int_equal(vhost_user_open(path, why, sizeof(why), &t), -ENAMETOOLONG);
 }
 
+/* A back end that sends clients away as long as another one is served; then its thread ends. */
+struct door {
+	int listener;
+	unsigned int turned_away; /* so many of them; after that one is taken, and left without answer */
+};
+
+static void *keep_door(void *arg)
+{
+	struct door *d = arg;
+
+	while (d->turned_away--) {
+		int sock = accept4(d->listener, NULL, NULL, SOCK_CLOEXEC);
+		char byte;
+
+		must(sock >= 0);
+		must(recv(sock, &byte, 1, MSG_PEEK) == 1); /* it has asked already: ECONNRESET */
+		(void)close(sock);
+	}
+	return NULL;
+}
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)unlink(path);
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	assert_int_equal(bind(sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(sock, 1), 0);
+	return sock;
+}
+
+/* It serves another one: that is told by its name, and not as a fault of the protocol. */
+static void serves_another(void **state)
+{
+	struct door d = { .turned_away = 20 };
+	struct virtio_transport *t;
+	char why[256] = "", path[64];
+	uint64_t begin = time_now_ns();
+	pthread_t thread;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/tmp/vfsdax-unit-%d", (int)getpid());
+	d.listener = listen_at(path);
+	assert_int_equal(pthread_create(&thread, NULL, keep_door, &d), 0);
+	r = vhost_user_open(path, why, sizeof(why), &t);
+	assert_true(r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE);
+	assert_non_null(strstr(why, path));
+	assert_non_null(strstr(why, "may serve another client"));
+	assert_true(time_now_ns() - begin < 4 * NSEC_PER_SEC);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	(void)close(d.listener);
+	(void)unlink(path);
+}
+
+/* Nobody takes the connection from the listener's queue, and then there is no place in it. */
+static void takes_nobody(void **state)
+{
+	static const char *const says[] = { "does not read", "does not read", "takes no connection" };
+	struct virtio_transport *t;
+	char path[64];
+	int listener;
+
+	(void)snprintf(path, sizeof(path), "/tmp/vfsdax-unit-%d", (int)getpid());
+	listener = listen_at(path);
+	for (size_t i = 0; i < ARRAY_SIZE(says); i++) {
+		char why[256] = "";
+		uint64_t begin = time_now_ns();
+
+		assert_int_equal(vhost_user_open(path, why, sizeof(why), &t), -ETIMEDOUT);
+		if (!strstr(why, says[i]) || !strstr(why, "may serve another client"))
+			fail_msg("%s", why);
+		assert_true(time_now_ns() - begin < 4 * NSEC_PER_SEC);
+	}
+	(void)close(listener);
+	(void)unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -553,6 +633,8 @@ int main(void)
 		cmocka_unit_test(broken_channel),
 		cmocka_unit_test(silent_back_end),
 		cmocka_unit_test(no_socket),
+		cmocka_unit_test(serves_another),
+		cmocka_unit_test(takes_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
