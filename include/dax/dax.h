@@ -123,6 +123,9 @@ bool dax_has_mapped(void);
  */
 void dax_drop(struct dax_inode *di, struct foff from);
 
+/* dax_mapped() - has the file a mapping, or one that is asked for or being removed? */
+bool dax_mapped(struct dax_inode *di);
+
 /* dax_missed() - a request that could not be served from the window took @ns another way. */
 void dax_missed(struct dax *d, uint64_t ns);
 

@@ -77,8 +77,9 @@ struct inode {
 	/* Made under the shard's lock, given back without: */
 	_Atomic unsigned int refs;
 	/* Of the shard's lock: */
-	unsigned int opens : 31;
+	unsigned int opens : 30;
 	bool forgotten : 1;
+	bool closed_listed : 1; /* see inode_released() */
 	struct inode *next;
 
 	struct page_cache page_cache; /* when it is direct */
@@ -98,8 +99,16 @@ uint64_t inode_table_count(struct inode_table *t);
 /* inode_opened() - count an open; makes the entry. NULL when there is no memory. A reference. */
 struct inode *inode_opened(struct inode_table *t, uint64_t nodeid);
 
-/* inode_released() - count a release. */
-void inode_released(struct inode_table *t, uint64_t nodeid);
+/*
+ * inode_released() - count a release. True: nobody has the file open now, and the caller lists it.
+ * inode_get_closed() - the file is not in the list any more: a reference if it is still closed, or
+ * NULL. inode_list_closed() - true: it is closed, and the caller lists it again. inode_let_go() -
+ * its mappings and its entry go, unless it is open again. Takes the reference over.
+ */
+bool inode_released(struct inode_table *t, uint64_t nodeid);
+struct inode *inode_get_closed(struct inode_table *t, uint64_t nodeid);
+bool inode_list_closed(struct inode_table *t, struct inode *i);
+void inode_let_go(struct inode_table *t, struct inode *i);
 
 /* inode_forget() - the kernel forgot the node; its entry goes unless it is open. */
 void inode_forget(struct inode_table *t, uint64_t nodeid);

@@ -13,7 +13,7 @@
 #include "fs/inode.h"
 #include "fs/lock.h"
 #include "fs/notifier.h"
-#include "fs/times.h"
+#include "fs/upkeep.h"
 #include "wire/fuse_init.h"
 #include "wire/fuse_req.h"
 
@@ -40,7 +40,7 @@ struct relay {
 	bool dax_inode;	 /* dax=inode: only files to which the host gives FUSE_ATTR_DAX */
 	struct inode_table *inodes;
 	struct lock_waits *lock_waits;
-	struct times *times;
+	struct upkeep *upkeep;
 	struct notifier *notifier; /* set before the first request */
 	struct fuse_init_wish wish;
 	struct relay_worker *workers; /* linked; see relay_add_worker() */

@@ -202,8 +202,8 @@ static int daemon_start(struct daemon *d)
 		return r;
 	d->relay.inodes = inode_table_create(d->relay.dax);
 	d->relay.lock_waits = lock_waits_create(d->relay.client);
-	d->relay.times = times_create(d->relay.client, d->relay.inodes);
-	if (!d->relay.inodes || !d->relay.lock_waits || !d->relay.times)
+	d->relay.upkeep = upkeep_create(d->relay.client, d->relay.inodes);
+	if (!d->relay.inodes || !d->relay.lock_waits || !d->relay.upkeep)
 		return -ENOMEM;
 	d->relay.wish.dax = d->relay.dax;
 	d->relay.by_cost = d->o->dax == DAX_DEFAULT;
@@ -375,7 +375,7 @@ static void daemon_end(struct daemon *d)
 
 	/* Who waits for a lock has the file open, and would hold the mount up. */
 	lock_waits_stop(d->relay.lock_waits);
-	times_stop(d->relay.times);
+	upkeep_stop(d->relay.upkeep);
 	if (d->mount.fd >= 0 && d->workers)
 		daemon_unmount(d);
 	if (d->dev)
@@ -384,7 +384,7 @@ static void daemon_end(struct daemon *d)
 	notifier_destroy(d->relay.notifier);
 	workers_stop(d->workers);
 	rings_stop(d->rings);
-	times_destroy(d->relay.times);
+	upkeep_destroy(d->relay.upkeep);
 	lock_waits_destroy(steal_ptr(d->relay.lock_waits));
 	mount_end(&d->mount);
 	inode_table_destroy(steal_ptr(d->relay.inodes));

@@ -193,6 +193,12 @@ void dax_drop(struct dax_inode *di, struct foff from)
 		dax_janitor_flush(di->dax);
 }
 
+bool dax_mapped(struct dax_inode *di)
+{
+	scoped_lock(&di->share->lock);
+	return di->extents || di->pending;
+}
+
 void dax_inode_destroy(struct dax_inode *di)
 {
 	if (!di)
@@ -279,7 +285,8 @@ bool dax_declines(struct dax_inode *di, struct foff off)
 {
 	bool mapped;
 
-	/* relaxed: hints. A reader that goes on where it was may get room from what it leaves behind. */
+	/* relaxed: hints. A reader that goes on where it was may get room from what it leaves
+	 * behind. */
 	if (!atomic_load_explicit(&di->dax->pressed, memory_order_relaxed) ||
 	    off.v == atomic_load_explicit(&di->next_off, memory_order_relaxed))
 		return false;
@@ -334,8 +341,8 @@ static ssize_t copy_hit(struct dax_inode *di, struct foff off, char *buf, size_t
 	if (e && (e->writable || !write)) {
 		here = MIN(len, e->from.v + e->len - off.v);
 		win = di->dax->addr + e->at.v + (off.v - e->from.v);
-		r = write ? copy_window(&di->dax->copy, COPY_TO_WINDOW, win, buf, here) :
-			    copy_window(&di->dax->copy, COPY_FROM_WINDOW, buf, win, here);
+		r = write ? copy_window(&di->dax->copy, COPY_TO_WINDOW, win, buf, here)
+			  : copy_window(&di->dax->copy, COPY_FROM_WINDOW, buf, win, here);
 		if (r == 0)
 			r = (ssize_t)here;
 		/* relaxed, and not one operation: a hint that may lose some */

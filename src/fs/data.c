@@ -255,7 +255,7 @@ static enum privs privs_after(const struct fuse_write_in *in)
 /*
  * A write through the window must look like one. The first write after an open or a change of
  * attributes goes to the host, which drops setuid, setgid and capabilities; mtime follows
- * (fs/times.h). False: it was not written.
+ * (fs/upkeep.h). False: it was not written.
  */
 static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in, struct trip *t,
 			    const void *data)
@@ -278,7 +278,7 @@ static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in,
 	trip_ended(q, t, COST_WINDOW);
 
 	if (inode_touched(q->r->inodes, i))
-		times_touched(q->r->times, i->nodeid);
+		upkeep_written(q->r->upkeep, i->nodeid);
 	i->atime_due = true;
 	return true;
 }

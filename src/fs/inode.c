@@ -24,8 +24,9 @@ struct inode_shard {
 #define TRIM_AFTER 8192u
 
 /*
- * Sizes that the host has told of files without an entry, which get one when they are opened. A number is
- * stored as check = nodeid ^ size, so that a reader sees when the two words are not of one file.
+ * Sizes that the host has told of files without an entry, which get one when they are opened. A
+ * number is stored as check = nodeid ^ size, so that a reader sees when the two words are not of
+ * one file.
  */
 #define TOLD 1024u
 
@@ -35,7 +36,7 @@ struct told {
 
 struct inode_table {
 	struct dax *dax;
-	_Atomic uint64_t gone; /* entries taken out, and one */
+	_Atomic uint64_t gone;	      /* entries taken out, and one */
 	_Atomic unsigned int touched; /* entries, or for a moment more */
 	struct inode_shard shard[SHARDS];
 	struct told told[TOLD];
@@ -184,9 +185,9 @@ static uint64_t told_early(struct inode_table *t, uint64_t nodeid)
 	const struct told *o = told_of(t, nodeid);
 	uint64_t size = atomic_load_explicit(&o->size, memory_order_relaxed);
 
-	return atomic_load_explicit(&o->check, memory_order_relaxed) == (nodeid ^ size) ?
-		       size :
-		       INODE_SIZE_UNKNOWN;
+	return atomic_load_explicit(&o->check, memory_order_relaxed) == (nodeid ^ size)
+		       ? size
+		       : INODE_SIZE_UNKNOWN;
 }
 
 static struct inode *inode_create(struct inode_table *t, uint64_t nodeid)
@@ -269,8 +270,9 @@ struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inod
 	struct inode *i;
 
 	/*
-	 * What has gone before its file was opened again we see in gone, by the shard's lock and the
-	 * kernel's word; and now that it is open it does not go. Other entries may, so they are not touched.
+	 * What has gone before its file was opened again we see in gone, by the shard's lock and
+	 * the kernel's word; and now that it is open it does not go. Other entries may, so they are
+	 * not touched.
 	 */
 	if (m->gone == gone && m->nodeid == nodeid) {
 		atomic_fetch_add(&m->inode->refs, 1);
@@ -285,22 +287,28 @@ struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inod
 /* Does nobody need the entry? If so but for references, then the last of them is told. */
 static bool unneeded_locked(struct inode *i)
 {
-	return i->forgotten && !i->opens && !(atomic_fetch_or(&i->refs, INODE_GOING) & ~INODE_GOING);
+	return i->forgotten && !i->opens &&
+	       !(atomic_fetch_or(&i->refs, INODE_GOING) & ~INODE_GOING);
 }
 
-/* Do something to the entry of @nodeid, if there is one; it goes when nobody needs it any more. */
-static void inode_change(struct inode_table *t, uint64_t nodeid,
-			 void (*change_locked)(struct inode *i))
+/*
+ * Do something to the entry of @nodeid, if there is one; it goes when nobody needs it any more.
+ * Returns what
+ * @change_locked does, or false.
+ */
+static bool inode_change(struct inode_table *t, uint64_t nodeid,
+			 bool (*change_locked)(struct inode *i))
 {
 	struct inode_shard *s = shard_of(t, nodeid);
 	struct inode **p, *i;
 	uint64_t gone = 0;
+	bool r = false;
 
 	(void)pthread_mutex_lock(&s->lock);
 	p = slot_locked(s, nodeid);
 	i = *p;
 	if (i && change_locked)
-		change_locked(i);
+		r = change_locked(i);
 	if (i && unneeded_locked(i)) {
 		*p = i->next;
 		s->count--;
@@ -311,7 +319,7 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 	}
 	(void)pthread_mutex_unlock(&s->lock);
 	if (!i)
-		return;
+		return r;
 	if (atomic_load(&i->touched))
 		atomic_fetch_sub(&t->touched, 1);
 	/* Without the lock: what is mapped is waited for. */
@@ -319,6 +327,7 @@ static void inode_change(struct inode_table *t, uint64_t nodeid,
 	/* Some ms for each thousands of FORGETs. */
 	if (gone % TRIM_AFTER == 0)
 		(void)malloc_trim(0);
+	return r;
 }
 
 void inode_put(struct inode_table *t, struct inode *i)
@@ -328,9 +337,10 @@ void inode_put(struct inode_table *t, struct inode *i)
 	if (!i)
 		return;
 	nodeid = i->nodeid;
-	/* From here on it may be gone: another can have got a reference and be quicker to give it back. */
+	/* From here on it may be gone: another can have got a reference and be quicker to give it
+	 * back. */
 	if (atomic_fetch_sub(&i->refs, 1) == (INODE_GOING | 1))
-		inode_change(t, nodeid, NULL);
+		(void)inode_change(t, nodeid, NULL);
 }
 
 bool inode_touched(struct inode_table *t, struct inode *i)
@@ -375,26 +385,75 @@ void inode_settle_end(struct inode_table *t, struct inode *i)
 	(void)pthread_mutex_unlock(settling_of(i));
 }
 
-static void released_locked(struct inode *i)
+static bool list_closed_locked(struct inode *i)
+{
+	bool list = !i->opens && !i->closed_listed && i->use_dax;
+
+	i->closed_listed |= list;
+	return list;
+}
+
+static bool released_locked(struct inode *i)
 {
 	i->opens -= i->opens != 0;
 	if (!i->opens)
 		page_cache_closed(&i->page_cache);
+	return list_closed_locked(i);
 }
 
-void inode_released(struct inode_table *t, uint64_t nodeid)
+bool inode_released(struct inode_table *t, uint64_t nodeid)
 {
-	inode_change(t, nodeid, released_locked);
+	return inode_change(t, nodeid, released_locked);
 }
 
-static void forget_locked(struct inode *i)
+bool inode_list_closed(struct inode_table *t, struct inode *i)
+{
+	return inode_change(t, i->nodeid, list_closed_locked);
+}
+
+static bool forget_locked(struct inode *i)
 {
 	i->forgotten = true;
+	return false;
 }
 
 void inode_forget(struct inode_table *t, uint64_t nodeid)
 {
-	inode_change(t, nodeid, forget_locked);
+	(void)inode_change(t, nodeid, forget_locked);
+}
+
+struct inode *inode_get_closed(struct inode_table *t, uint64_t nodeid)
+{
+	struct inode_shard *s = shard_of(t, nodeid);
+	struct inode *i;
+
+	scoped_lock(&s->lock);
+	i = *slot_locked(s, nodeid);
+	if (!i)
+		return NULL;
+	i->closed_listed = false;
+	if (i->opens)
+		return NULL;
+	atomic_fetch_add(&i->refs, 1);
+	return i;
+}
+
+static bool let_go_locked(struct inode *i)
+{
+	/* As if it was forgotten: what is known of a closed file serves its next opening only. */
+	if (!i->opens)
+		i->forgotten = true;
+	return false;
+}
+
+void inode_let_go(struct inode_table *t, struct inode *i)
+{
+	uint64_t nodeid = i->nodeid;
+
+	if (i->size != INODE_SIZE_UNKNOWN)
+		inode_told_early(t, nodeid, i->size);
+	inode_put(t, i);
+	(void)inode_change(t, nodeid, let_go_locked);
 }
 
 uint64_t inode_epoch(void)

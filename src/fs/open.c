@@ -159,6 +159,6 @@ void relay_release(struct relay_req *q)
 	relay_settle_times(q->r, q->h->nodeid);
 	(void)relay_forward(q, NULL);
 	relay_unlocked(q);
-	if (relay_keeps_files(q->r))
-		inode_released(q->r->inodes, q->h->nodeid);
+	if (relay_keeps_files(q->r) && inode_released(q->r->inodes, q->h->nodeid))
+		upkeep_closed(q->r->upkeep, q->h->nodeid);
 }

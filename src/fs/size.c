@@ -35,7 +35,7 @@ void relay_settle_times(struct relay *r, uint64_t nodeid)
 		return;
 	i = inode_get(r->inodes, nodeid);
 	if (i)
-		times_settle(r->times, i);
+		upkeep_settle(r->upkeep, i);
 	inode_put(r->inodes, i);
 }
 
@@ -232,7 +232,7 @@ void relay_setattr(struct relay_req *q)
 
 	/* Times that the caller sets replace those of earlier writes. */
 	if (i && !mtime)
-		times_settle(q->r->times, i);
+		upkeep_settle(q->r->upkeep, i);
 	if (i && in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
 		privs_may_come(i);
 	/* Whatever it sets, ctime moves. */

@@ -180,7 +180,7 @@ room_after_removal()
 	"$host_fstest" --verify "$mnt/large" 200M 1
 	[ "$(free_kib)" -lt $((before - 190000)) ]
 	rm "$share/large"
-	until_true 100 room_is_back "$before"
+	until_true 150 room_is_back "$before"
 	fails cat "$mnt/large" 2>"$work/err"
 	grep -q 'No such file' "$work/err"
 }
@@ -242,9 +242,50 @@ removes_with()
 	stop host
 }
 
+# A mapping in the window holds the room, too.
+mapped_and_removed()
+{
+	room_after_removal
+	[ "$(number dax_read_bytes "$(stats)")" -ge 190000000 ]
+	[ "$(number mappings "$(stats)")" = 0 ]
+}
+
+# A file that the guest goes on reading keeps its mappings while it is open; closed, a minute.
+closed_and_kept()
+{
+	"$host_fstest" --make "$share/kept" 20M 2
+	exec 5<"$mnt/kept"
+	"$host_fstest" --verify "$mnt/kept" 20M 2
+	sleep 6
+	[ "$(number mappings "$(stats)")" != 0 ]
+	exec 5<&-
+	sleep 6
+	[ "$(number mappings "$(stats)")" != 0 ]
+	until_true 700 nothing_is_mapped
+	"$host_fstest" --verify "$mnt/kept" 20M 2
+	rm "$share/kept"
+}
+
+nothing_is_mapped()
+{
+	[ "$(number mappings "$(stats)")" = 0 ]
+}
+
+removes_mapped()
+{
+	check "trees: host starts, window" start_host --cache=none
+	check "trees: mount" start_fuse -o dax=always
+	check "trees: room after the host removed it, mapped" mapped_and_removed
+	check "trees: mappings of a closed file" closed_and_kept
+	check "trees: end" end_by umount "$mnt"
+	stop fuse
+	stop host
+}
+
 removes()
 {
 	check "trees: a share of its own" make_room_share
+	removes_mapped
 	removes_with --cache=none --inode-file-handles=prefer
 	removes_with --cache=auto --inode-file-handles=prefer
 	removes_with --cache=none --inode-file-handles=never

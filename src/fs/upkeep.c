@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+// What is due for a file some time after a request, done by a thread of its own.
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/num.h"
+#include "base/time.h"
+#include "fs/client.h"
+#include "fs/inode.h"
+#include "fs/upkeep.h"
+
+/* Files for which the same is due. Each stands in one list at most: a flag in its entry says so. */
+struct due_list {
+	struct due {
+		uint64_t nodeid;
+		uint64_t at; /* ns */
+	} * due;	     /* in the order of time */
+	size_t n, cap;
+};
+
+/* What is due so soon is done together with what is due now. */
+#define SLACK_NS (100 * NSEC_PER_MS)
+
+enum {
+	LIST_WRITTEN,
+	LIST_CLOSED, /* the first of UPKEEP_CLOSED_STAGES */
+	LISTS = LIST_CLOSED + UPKEEP_CLOSED_STAGES
+};
+
+struct upkeep {
+	struct client *client;
+	struct inode_table *inodes;
+	pthread_mutex_t lock; /* guards the rest; nothing is taken under it */
+	pthread_cond_t work;
+	struct due_list list[LISTS];
+	pthread_t thread;
+	bool running;
+	bool stop;
+};
+
+struct upkeep *upkeep_create(struct client *c, struct inode_table *inodes)
+{
+	struct upkeep *u = calloc(1, sizeof(*u));
+	pthread_condattr_t attr;
+
+	if (!u)
+		return NULL;
+	u->client = c;
+	u->inodes = inodes;
+	(void)pthread_mutex_init(&u->lock, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&u->work, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	return u;
+}
+
+void upkeep_settle(struct upkeep *u, struct inode *i)
+{
+	if (!inode_settle_begin(u->inodes, i))
+		return;
+	if (inode_settle_due(i))
+		(void)client_touch(u->client, i->nodeid);
+	inode_settle_end(u->inodes, i);
+}
+
+static void settle_node(struct upkeep *u, uint64_t nodeid)
+{
+	struct inode *i = inode_get(u->inodes, nodeid);
+
+	if (!i)
+		return;
+	/* Before touched is read: a write that comes now lists the file again. */
+	atomic_store(&i->listed, false);
+	upkeep_settle(u, i);
+	inode_put(u->inodes, i);
+}
+
+/* Without memory nothing is done: a time is set when the file is closed, a mapping is evicted. */
+static bool room_locked(struct due_list *l)
+{
+	size_t cap = l->cap ? 2 * l->cap : 64;
+	struct due *more;
+
+	if (l->n < l->cap)
+		return true;
+	more = reallocarray(l->due, cap, sizeof(*more));
+	if (!more)
+		return false;
+	l->due = more;
+	l->cap = cap;
+	return true;
+}
+
+static void *upkeep_main(void *arg);
+
+static void add(struct upkeep *u, unsigned int list, uint64_t nodeid)
+{
+	uint64_t ns =
+		list == LIST_WRITTEN ? UPKEEP_MTIME_NS : UPKEEP_CLOSED_NS << (list - LIST_CLOSED);
+	struct due_list *l = &u->list[list];
+
+	scoped_lock(&u->lock);
+	if (u->stop || !room_locked(l))
+		return;
+	l->due[l->n++] = (struct due){ .nodeid = nodeid, .at = time_now_ns() + ns };
+	if (l->n > 1)
+		return;
+	if (!u->running)
+		u->running = pthread_create(&u->thread, NULL, upkeep_main, u) == 0;
+	(void)pthread_cond_signal(&u->work);
+}
+
+void upkeep_written(struct upkeep *u, uint64_t nodeid)
+{
+	add(u, LIST_WRITTEN, nodeid);
+}
+
+void upkeep_closed(struct upkeep *u, uint64_t nodeid)
+{
+	add(u, LIST_CLOSED, nodeid);
+}
+
+/* Has the host removed it? */
+static bool removed(struct upkeep *u, uint64_t nodeid)
+{
+	struct fuse_attr attr;
+
+	return client_getattr(u->client, nodeid, &attr) < 0 || !attr.nlink;
+}
+
+static void check_closed(struct upkeep *u, unsigned int list, uint64_t nodeid)
+{
+	struct inode *i = inode_get_closed(u->inodes, nodeid);
+
+	if (!i)
+		return;
+	if (!dax_mapped(i->dax)) {
+		inode_put(u->inodes, i);
+	} else if (list + 1 == LISTS || removed(u, nodeid)) {
+		inode_let_go(u->inodes, i);
+	} else {
+		if (inode_list_closed(u->inodes, i))
+			add(u, list + 1, nodeid);
+		inode_put(u->inodes, i);
+	}
+}
+
+#define BATCH 1024u
+
+/* Take some of what is due by now from the list; 0: nothing is. */
+static size_t take_locked(struct due_list *l, uint64_t now, uint64_t *ret)
+{
+	size_t n = 0;
+
+	if (!l->n || l->due[0].at > now)
+		return 0;
+	for (; n < MIN(l->n, (size_t)BATCH) && l->due[n].at <= now + SLACK_NS; n++)
+		ret[n] = l->due[n].nodeid;
+	l->n -= n;
+	memmove(l->due, l->due + n, l->n * sizeof(*l->due));
+	return n;
+}
+
+/* Do what is due by now, without the lock meanwhile. */
+static void work_locked(struct upkeep *u, unsigned int list, uint64_t now)
+{
+	uint64_t node[BATCH];
+	size_t n;
+
+	while (!u->stop && (n = take_locked(&u->list[list], now, node))) {
+		(void)pthread_mutex_unlock(&u->lock);
+		for (size_t k = 0; k < n; k++)
+			if (list == LIST_WRITTEN)
+				settle_node(u, node[k]);
+			else
+				check_closed(u, list, node[k]);
+		(void)pthread_mutex_lock(&u->lock);
+	}
+}
+
+static void wait_locked(struct upkeep *u)
+{
+	uint64_t at = UINT64_MAX;
+	struct timespec ts;
+
+	for (unsigned int l = 0; l < LISTS; l++)
+		if (u->list[l].n)
+			at = MIN(at, u->list[l].due[0].at);
+	ts = (struct timespec){ .tv_sec = (time_t)(at / NSEC_PER_SEC),
+				.tv_nsec = (long)(at % NSEC_PER_SEC) };
+	if (at == UINT64_MAX)
+		(void)pthread_cond_wait(&u->work, &u->lock);
+	else
+		(void)pthread_cond_timedwait(&u->work, &u->lock, &ts);
+}
+
+static void *upkeep_main(void *arg)
+{
+	struct upkeep *u = arg;
+
+	scoped_lock(&u->lock);
+	while (!u->stop) {
+		uint64_t now = time_now_ns();
+
+		for (unsigned int l = 0; l < LISTS; l++)
+			work_locked(u, l, now);
+		if (!u->stop)
+			wait_locked(u);
+	}
+	return NULL;
+}
+
+void upkeep_stop(struct upkeep *u)
+{
+	if (!u)
+		return;
+	scoped_lock(&u->lock);
+	u->stop = true;
+	(void)pthread_cond_signal(&u->work);
+}
+
+void upkeep_destroy(struct upkeep *u)
+{
+	if (!u)
+		return;
+	upkeep_stop(u);
+	if (u->running)
+		(void)pthread_join(u->thread, NULL);
+	(void)pthread_cond_destroy(&u->work);
+	(void)pthread_mutex_destroy(&u->lock);
+	for (unsigned int l = 0; l < LISTS; l++)
+		free(u->list[l].due);
+	free(u);
+}
