@@ -244,10 +244,23 @@ static void setid_dropped_by_fallocate(void)
  * Set-id bits after a change of data: all modes, callers and ways. Where the caller may write at
  * all.
  */
-enum way { WRITE, TRUNCATE, FTRUNCATE, OPEN_TRUNC, CREAT_TRUNC, FALLOCATE, COPY, WAYS };
+enum way {
+	WRITE,
+	TRUNCATE,
+	FTRUNCATE,
+	OPEN_TRUNC,
+	CREAT_TRUNC,
+	FALLOCATE,
+	PUNCH,
+	COPY,
+	APPEND,
+	DIRECT,
+	WAYS
+};
 
-static const char *const way_names[WAYS] = { "write", "truncate",  "ftruncate",	     "O_TRUNC",
-					     "creat", "fallocate", "copy_file_range" };
+static const char *const way_names[WAYS] = { "write",  "truncate",  "ftruncate", "O_TRUNC",
+					     "creat",  "fallocate", "punch",	 "copy_file_range",
+					     "append", "O_DIRECT" };
 static const mode_t set_modes[] = { 06755, 06775, 06777, 06644, 06664, 06666, 06660, 02755, 02775,
 				    02777, 02644, 02664, 02666, 02660, 04755, 04777, 04644, 04666 };
 static const struct identity root = { .uid = 0, .gid = 0 };
@@ -307,8 +320,11 @@ static void way_name(char name[static 32], size_t mode, size_t way)
 
 static void change_by(const char *name, enum way way)
 {
-	int fd =
-		way == TRUNCATE ? -1 : OK(open(name, O_WRONLY | (way == OPEN_TRUNC ? O_TRUNC : 0)));
+	static char buf[PAGE] __attribute__((aligned(PAGE)));
+	static const int flags[WAYS] = {
+		[OPEN_TRUNC] = O_TRUNC, [APPEND] = O_APPEND, [DIRECT] = O_DIRECT
+	};
+	int fd = way == TRUNCATE ? -1 : OK(open(name, O_WRONLY | flags[way]));
 
 	switch (way) {
 	case WRITE:
@@ -326,8 +342,17 @@ static void change_by(const char *name, enum way way)
 	case FALLOCATE:
 		OK(fallocate(fd, 0, 0, 20000));
 		break;
+	case PUNCH:
+		OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 50));
+		break;
 	case COPY:
 		EQ(copy_file_range(OK(open("from", O_RDONLY)), NULL, fd, NULL, 10, 0), 10);
+		break;
+	case APPEND:
+		EQ(write(fd, "x", 1), 1);
+		break;
+	case DIRECT:
+		EQ(pwrite(fd, buf, PAGE, 0), PAGE);
 		break;
 	default:
 		break;
@@ -411,6 +436,96 @@ static void setid_table(void)
 static void setid_by_unknown_group(void)
 {
 	setid_by_all(false);
+}
+
+/* With only this asked for, as by stat -c %a: what is remembered of it may be older than
+ * the rest. */
+static mode_t mode_alone(const char *name)
+{
+	struct statx stx;
+
+	OK(statx(AT_FDCWD, name, 0, STATX_MODE, &stx));
+	return stx.stx_mode & 07777;
+}
+
+static void changes_and_looks(void *arg)
+{
+	enum way way = *(enum way *)arg;
+	mode_t alone, mode;
+
+	EQ(mode_of("f"), 06777); /* whoever remembers attributes has these now */
+	change_by("f", way);
+	alone = mode_alone("f");
+	mode = mode_of("f");
+	if (mode != 0777 || alone != 0777)
+		fail(__FILE__, __LINE__, "after %s the mode is 0%o, and 0%o alone", way_names[way],
+		     mode, alone);
+}
+
+/* What is remembered of the mode is not older than the change. */
+static void setid_gone_at_once(void)
+{
+	need_root();
+	make("from", 0644, 0, 0);
+	for (enum way way = 0; way < WAYS; way++) {
+		make("f", 06777, 0, 0);
+		as_user(&nobody, changes_and_looks, &way);
+		EQ(mode_alone("f"), 0777);
+		OK(unlink("f"));
+	}
+}
+
+static void stores_by_mapping(void *arg)
+{
+	char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, OK(open("f", O_RDWR)), 0);
+
+	(void)arg;
+	CHECK(p != MAP_FAILED);
+	p[0] = 'x';
+	OK(msync(p, PAGE, MS_SYNC));
+}
+
+/* File systems differ in what a store does to the bits; but what is shown is what they are.
+ */
+static void setid_shown_after_store(void)
+{
+	mode_t mode;
+
+	need_root();
+	make("f", 06777, 0, 0);
+	EQ(mode_of("f"), 06777);
+	as_user(&nobody, stores_by_mapping, NULL);
+	mode = mode_alone("f");
+	EQ(mode, mode_now("f"));
+}
+
+static void copies_itself(void *arg)
+{
+	int from = OK(open("/proc/self/exe", O_RDONLY)), to = OK(open("f", O_WRONLY));
+	char buf[4096];
+	ssize_t n;
+
+	(void)arg;
+	while ((n = OK(read(from, buf, sizeof(buf)))))
+		EQ(write(to, buf, (size_t)n), n);
+}
+
+static void runs_copy(void *arg)
+{
+	EQ(effective_uid_of("./f"), *(uid_t *)arg);
+}
+
+/* Nobody becomes root by writing over a program of root's that all may write. */
+static void setuid_gone_for_exec(void)
+{
+	uid_t uid = USER;
+
+	need_root();
+	OK(close(OK(open("f", O_WRONLY | O_CREAT, 0777))));
+	OK(chmod("f", 04777));
+	EQ(mode_of("f"), 04777);
+	as_user(&nobody, copies_itself, NULL);
+	as_user(&nobody, runs_copy, &uid);
 }
 
 /* Program privileges go with a change of the program, however it is made. */
@@ -540,6 +655,9 @@ const struct test fid_perm_tests[] = {
 	{ "setid_dropped_by_fallocate", setid_dropped_by_fallocate },
 	{ "setid_table", setid_table },
 	{ "setid_by_unknown_group", setid_by_unknown_group },
+	{ "setid_gone_at_once", setid_gone_at_once },
+	{ "setuid_gone_for_exec", setuid_gone_for_exec },
+	{ "setid_shown_after_store", setid_shown_after_store },
 	{ "capability_dropped_by", capability_dropped_by },
 	{ "access_checks", access_checks },
 	{ "access_real_id", access_real_id },

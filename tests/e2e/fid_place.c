@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -66,40 +65,12 @@ static void host_read_only(void)
 	EQ(pattern_check(p, 10000, 1, 0), -1);
 }
 
-/* exec_id() - run ./id --uid; the effective user that it printed, or minus the errno of exec */
-static long exec_id(void)
-{
-	char uid[16] = "";
-	int out[2], err[2], error = 0;
-	pid_t pid;
-
-	OK(pipe2(out, O_CLOEXEC));
-	OK(pipe2(err, O_CLOEXEC));
-	pid = OK(fork());
-	if (pid == 0) {
-		(void)dup2(out[1], 1);
-		(void)execl("./id", "id", "--uid", NULL);
-		error = errno;
-		(void)!write(err[1], &error, sizeof(error));
-		_exit(0);
-	}
-	OK(close(out[1]));
-	OK(close(err[1]));
-	(void)!read(err[0], &error, sizeof(error));
-	(void)!read(out[0], uid, sizeof(uid) - 1);
-	finish(pid);
-	if (error)
-		return -error;
-	CHECK(uid[0]);
-	return strtol(uid, NULL, 10);
-}
-
 static void mounted_noexec(void)
 {
 	int fd = OK(open("id", O_RDONLY));
 
 	CHECK(flags_here() & ST_NOEXEC);
-	EQ(exec_id(), -EACCES);
+	EQ(effective_uid_of("./id"), -EACCES);
 	CHECK(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED);
 	EQ(errno, EPERM);
 }
@@ -124,7 +95,7 @@ static void mounted_nodev(void)
 
 static void runs_id(void *arg)
 {
-	EQ(exec_id(), *(long *)arg);
+	EQ(effective_uid_of("./id"), *(long *)arg);
 }
 
 static void mounted_nosuid(void)
@@ -148,14 +119,58 @@ static void mounted_plain(void)
 	int want = 0;
 
 	EQ(flags_here() & not, 0);
-	EQ(exec_id(), 0);
+	EQ(effective_uid_of("./id"), 0);
 	as_nobody(opens_null, &want);
 	as_nobody(runs_id, &uid);
 }
 
+static void mounted_relatime(void)
+{
+	CHECK(flags_here() & ST_RELATIME);
+}
+
+static void mounted_strictatime(void)
+{
+	EQ(flags_here() & (ST_NOATIME | ST_RELATIME), 0);
+}
+
+static void mounted_nodiratime(void)
+{
+	CHECK(flags_here() & ST_NODIRATIME);
+}
+
+/* What stands in fstab for others than the file system. */
+static void mounted_by_fstab(void)
+{
+	mounted_plain();
+}
+
+/* Mounted for writing, then mount -o remount,ro; and after that remount,rw. */
+static void remounted_ro(void)
+{
+	mounted_ro();
+}
+
+static void remounted_rw(void)
+{
+	EQ(flags_here() & ST_RDONLY, 0);
+	OK(close(create_file("new", 100, 1)));
+	OK(unlink("new"));
+}
+
 const struct test fid_place_tests[] = {
-	{ "mounted_plain", mounted_plain },   { "mounted_ro", mounted_ro },
-	{ "mounted_noexec", mounted_noexec }, { "mounted_nodev", mounted_nodev },
-	{ "mounted_nosuid", mounted_nosuid }, { "mounted_noatime", mounted_noatime },
-	{ "host_read_only", host_read_only }, { 0 },
+	{ "mounted_plain", mounted_plain },
+	{ "mounted_ro", mounted_ro },
+	{ "mounted_noexec", mounted_noexec },
+	{ "mounted_nodev", mounted_nodev },
+	{ "mounted_nosuid", mounted_nosuid },
+	{ "mounted_noatime", mounted_noatime },
+	{ "mounted_relatime", mounted_relatime },
+	{ "mounted_strictatime", mounted_strictatime },
+	{ "mounted_nodiratime", mounted_nodiratime },
+	{ "mounted_by_fstab", mounted_by_fstab },
+	{ "remounted_ro", remounted_ro },
+	{ "remounted_rw", remounted_rw },
+	{ "host_read_only", host_read_only },
+	{ 0 },
 };

@@ -90,6 +90,33 @@ int signals(void (*fn)(void *), void *arg)
 	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
+long effective_uid_of(const char *program)
+{
+	char uid[16] = "";
+	int out[2], err[2], error = 0;
+	pid_t pid;
+
+	OK(pipe2(out, O_CLOEXEC));
+	OK(pipe2(err, O_CLOEXEC));
+	pid = OK(fork());
+	if (pid == 0) {
+		(void)dup2(out[1], 1);
+		(void)execl(program, program, "--uid", NULL);
+		error = errno;
+		(void)!write(err[1], &error, sizeof(error));
+		_exit(0);
+	}
+	OK(close(out[1]));
+	OK(close(err[1]));
+	(void)!read(err[0], &error, sizeof(error));
+	(void)!read(out[0], uid, sizeof(uid) - 1);
+	finish(pid);
+	if (error)
+		return -error;
+	CHECK(uid[0]);
+	return strtol(uid, NULL, 10);
+}
+
 /* Without the place in the source: it changes more often than the reason. */
 static const char *reason(const char *why)
 {

@@ -37,3 +37,9 @@ void as_user(const struct identity *who, void (*fn)(void *), void *arg);
 
 /* signals() - run @fn in a child; the signal that ended it, or 0. */
 int signals(void (*fn)(void *), void *arg);
+
+/*
+ * effective_uid_of() - run @program, a copy of this one, with --uid: the effective user that it
+ * printed, or minus the errno of exec.
+ */
+long effective_uid_of(const char *program);

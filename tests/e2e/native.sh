@@ -121,6 +121,26 @@ read_only_open()
 cross_auto()
 {
 	fstest_and_cross yes "$1"
+	fidelity_group perm "$1"
+}
+
+# fidelity_group GROUP NAME - its tests pass where they pass beside the mount; the table of fidelity has them
+# with --cache=none only
+fidelity_group()
+{
+	local names line
+	names=$("$host_fidelity" --list | awk -v group="$1" '$1 == group { print $2 }')
+	# shellcheck disable=SC2086 # words
+	"$host_fidelity" "$share" $names >"$work/local" 2>&1 || true
+	# shellcheck disable=SC2086
+	"$host_fidelity" "$mnt" $names >"$work/vfsdaxfuse" 2>&1 || true
+	[ -s "$work/local" ] || not_ok "$2: fidelity" "it says nothing"
+	while read -r line; do
+		case $line in
+		ok\ *) pass "$2: fidelity, ${line#ok }" ;;
+		*) line=${line#not ok }; not_ok "$2: fidelity, ${line%% - *}" "${line#* - }" ;;
+		esac
+	done < <(verdicts "$work/local")
 }
 
 cross_never()
