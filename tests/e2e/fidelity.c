@@ -42,6 +42,7 @@ static const struct {
 	{ "xattr", fid_xattr_tests },
 	{ "fs", fid_fs_tests },
 	{ "full", fid_full_tests },
+	{ "error", fid_error_tests },
 	{ "place", fid_place_tests, true },
 };
 

@@ -24,7 +24,8 @@
  */
 extern const struct test fid_io_tests[], fid_async_tests[], fid_range_tests[], fid_map_tests[],
 	fid_exec_tests[], fid_lock_tests[], fid_name_tests[], fid_dir_tests[], fid_time_tests[],
-	fid_perm_tests[], fid_xattr_tests[], fid_fs_tests[], fid_full_tests[], fid_place_tests[];
+	fid_perm_tests[], fid_xattr_tests[], fid_fs_tests[], fid_full_tests[], fid_error_tests[],
+	fid_place_tests[];
 
 /* as_user() - run @fn in a child as this user with these supplementary groups, without privileges. */
 struct identity {

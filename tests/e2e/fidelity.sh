@@ -8,8 +8,9 @@ unsupported=77	# the exit status of a test that says so
 
 # prepare_share - the directory that all columns use: a fresh ext4 file system, and in it
 #
-# many: 100,000 entries; small: a tmpfs without much room; quota: a btrfs of which little may be used; place: what fid_place.c wants; ro: the same,
-# read-only for the host; cross: for the tests with both ends.
+# many: 100,000 entries; small: a tmpfs without much room; quota: a btrfs of which little may be used; bad: files that
+# cannot be read as a whole; sysctl and symbols: of sizes that say nothing; other: an ext4, and other/below one more;
+# place: what fid_place.c wants; ro: the same, read-only for the host; cross: for the tests with both ends.
 prepare_share()
 {
 	[ -e /dev/loop-control ] || modprobe loop
@@ -22,6 +23,8 @@ prepare_share()
 	(cd "$share/many" && seq 0 99999 | xargs touch)
 	mount -t tmpfs -o size=8m tmpfs "$share/small"
 	prepare_quota "$share/quota"
+	prepare_bad "$share/bad"
+	prepare_others
 	"$host_fstest" --make "$share/place/file" 10000 1
 	mknod "$share/place/null" c 1 3
 	chmod 666 "$share/place/null"
@@ -45,6 +48,64 @@ prepare_quota()
 	fi >/dev/null
 	! mountpoint -q "$1" || umount "$1"
 	rmdir "$1"
+}
+
+# bad_file FILE - 16384 lines of 16 bytes
+bad_file()
+{
+	seq -f 'line %010.0f' 0 16383 >"$1"
+}
+
+# prepare_bad DIRECTORY - no such directory where mkfs.btrfs is missing
+#
+# Of each file one page, at 80 KiB, has not what its checksum says. The image is searched for that page.
+prepare_bad()
+{
+	local file at
+	mkdir "$1"
+	truncate -s 256M "$work/bad-image"
+	if ! mkfs.btrfs -q -d single -m single "$work/bad-image" 2>/dev/null ||
+		! mount -o loop "$work/bad-image" "$1"; then
+		rmdir "$1"
+		return
+	fi >/dev/null
+	for file in small page large whole beside mapped cat cp cp-here dd; do
+		bad_file "$1/$file"
+	done
+	umount "$1"
+	for at in $(grep -abo 'line 0000005120' "$work/bad-image" | cut -d : -f 1); do
+		printf LINE | dd of="$work/bad-image" bs=1 seek="$at" conv=notrunc status=none
+	done
+	mount -o loop "$work/bad-image" "$1"
+}
+
+# prepare_others - what lies below the share and is not of its file system
+#
+# The root of each ext4 is inode 2, also that of the share.
+prepare_others()
+{
+	local dir
+	mkdir "$share/sysctl" "$share/other"
+	: >"$share/symbols"
+	mount --bind /proc/sys/kernel "$share/sysctl"
+	mount --bind /proc/kallsyms "$share/symbols"
+	for dir in other other/below; do
+		mkdir -p "$share/$dir"
+		truncate -s 128M "$work/image-${dir##*/}"
+		mkfs.ext4 -q -F "$work/image-${dir##*/}"
+		mount -o loop "$work/image-${dir##*/}" "$share/$dir"
+		rmdir "$share/$dir/lost+found"
+		echo "text in $dir" >"$share/$dir/file"
+	done
+}
+
+# unmount_prepared - the last mounted first
+unmount_prepared()
+{
+	local dir
+	for dir in small quota bad sysctl symbols other/below other ro .; do
+		while mountpoint -q "$share/$dir"; do umount -l "$share/$dir"; done
+	done
 }
 
 # tell LINE... - results of this column
@@ -176,6 +237,99 @@ full_seen_by_host()
 	rm "$share/../../small/z"
 }
 
+# What has no size can be read to its end.
+short_by_nature()
+{
+	local file
+	cd "$share/../../sysctl"
+	for file in ostype version cap_last_cap keys/maxkeys; do
+		[ "$(cat "$file")" = "$(guest cat "$mnt/../../sysctl/$file")" ]
+	done
+	# Which is long. Who may not have the addresses sees zeros.
+	head -n 5000 "../symbols" | cut -d ' ' -f 3 >"$work/ours"
+	guest cat "$mnt/../../symbols" >"$work/symbols"
+	head -n 5000 "$work/symbols" | cut -d ' ' -f 3 | cmp - "$work/ours"
+	[ "$(wc -l <"$work/symbols")" -ge "$(($(wc -l <../symbols) * 9 / 10))" ]
+}
+
+# mtime_moves - three writes of the guest, of which the host's mtime tells; the last was a second ago
+mtime_moves()
+{
+	local before
+	before=$(stat -c %.9Y "$1")
+	for _ in 1 2 3; do
+		writes=$((writes + 1))
+		ask "write 2097152 102400 $writes"
+		sleep 1.1
+	done
+	[ "$(stat -c %.9Y "$1")" != "$before" ]
+}
+
+# A backup that looks at times and sizes must not miss a file that a guest has open for long.
+#
+# Not on a disk: what is written to a disk meanwhile makes the next store to it a new one. And often
+# enough: some writes go another way, to see whether it is faster.
+mtime_moves_while_open()
+{
+	local input pid writes=0 file=$share/../../small/f
+	until_true 100 "$host_fstest" --make "$file" 6M 1 # removed files give room back later
+	coproc watcher { guest "$guest_fstest" --watch-writing "$mnt/../../small/f"; }
+	input=${watcher[1]} pid=$watcher_PID
+	ask "data 0 6291456 1"
+	for _ in 1 2 3 4; do
+		mtime_moves "$file" || {
+			echo "the guest has written for 3 s, and mtime is the same on the host"
+			rm "$file"
+			return 1
+		}
+	done
+	exec {input}>&-
+	wait "$pid"
+	rm "$file"
+}
+
+# What walks a tree finds all of it where another file system begins, also when its root has the number of
+# a directory above it.
+other_filesystems()
+{
+	local other=$mnt/../../other
+	guest find "$mnt/../.." -path '*/many' -prune -o -path '*/cross' -prune -o \
+		-path '*/sysctl' -prune -o -path '*/other/*' -print >"$work/found"
+	[ "$(grep -c '/file$' "$work/found")" = 2 ]
+	guest grep -r text "$other" >"$work/found"
+	[ "$(wc -l <"$work/found")" = 2 ]
+	guest cp -a "$other" "$mnt/copy"
+	[ "$(cat "$share/copy/file" "$share/copy/below/file")" = "$(cat \
+		"$share/../../other/file" "$share/../../other/below/file")" ]
+	[ "$(guest du -a "$other" | grep -c '/file$')" = 2 ]
+	guest chmod -R g+w "$other"
+	[ "$(stat -c %A "$share/../../other/below/file" | cut -c 6)" = w ]
+}
+
+free_blocks()
+{
+	stat -f -c %f "$1"
+}
+
+gives_room_back()
+{
+	[ "$(free_blocks "$1")" -ge "$2" ]
+}
+
+# What the guest has read, and the host removes, takes no more room, without a look at its name.
+removed_by_host()
+{
+	local other=$share/../../other before
+	before=$(free_blocks "$other")
+	"$host_fstest" --make "$other/large" 64M 1
+	guest "$guest_fstest" --verify "$mnt/../../other/large" 64M 1
+	rm "$other/large"
+	until_true 100 gives_room_back "$other" "$before" || {
+		echo "the room of a removed file does not come back"
+		return 1
+	}
+}
+
 cross_tests()
 {
 	cross host_changes_open host_changes_open
@@ -184,7 +338,11 @@ cross_tests()
 	cross guest_changes guest_changes
 	cross guest_changes_mapped guest_changes_mapped
 	cross owner_seen_by_host owner_seen_by_host
+	cross mtime_moves_while_open mtime_moves_while_open
 	cross full_seen_by_host full_seen_by_host
+	cross short_by_nature short_by_nature
+	cross other_filesystems other_filesystems
+	cross removed_by_host removed_by_host
 	cross flock_of_host flock_of_host
 	cross posix_lock_of_host posix_lock_of_host
 }
@@ -201,6 +359,41 @@ place()
 	fi
 }
 
+# place_remounted TEST DIRECTORY OPTION... - mounted for writing, then given these by mount -o remount, in turn
+place_remounted()
+{
+	local name=$1 dir=$2 option
+	shift 2
+	[ -n "$(wanted <<<"place $name")" ] || return 0
+	if ! "mount_$column" 2>"$work/mount.err"; then
+		echo "fail place $name - mount: $(tail -n 1 "$work/mount.err")" | tell
+		return
+	fi
+	if remount_each "$@" 2>"$work/mount.err"; then
+		program --in-place "$mnt/$dir" "$name" | tell
+	else
+		echo "fail place $name - $(tail -n 1 "$work/mount.err" | sed "s|$mnt|...|g")" | tell
+	fi
+	unmount || echo "$column cannot be unmounted" >&2
+}
+
+# remount_each OPTION... - as an administrator would
+remount_each()
+{
+	local option have
+	for option; do
+		if [ "$column" = local ]; then
+			mount -o "remount,bind,$option" "$mnt"
+		elif [ -n "$native" ]; then
+			# What mount(8) calls, for which the program would have to be installed.
+			have=$(findmnt -nro FS-OPTIONS "$mnt" | sed 's/^r[ow],//')
+			timeout 60 "$fuse" vfsdax "$mnt" -o "$option,remount,$have"
+		else
+			guest timeout 60 mount -o "remount,$option" "$mnt"
+		fi || return 1
+	done
+}
+
 place_tests()
 {
 	place mounted_plain place
@@ -209,6 +402,12 @@ place_tests()
 	place mounted_nodev place nodev
 	place mounted_nosuid place nosuid
 	place mounted_noatime place noatime
+	place mounted_relatime place relatime
+	place mounted_strictatime place strictatime
+	place mounted_nodiratime place nodiratime
+	place mounted_by_fstab place defaults,nofail,_netdev,x-test=1
+	place_remounted remounted_ro place ro
+	place_remounted remounted_rw place ro rw
 	place host_read_only ro
 }
 

@@ -31,6 +31,7 @@ static const char usage[] =
 	"       fstest --watch FILE                check one that stays open; lines on stdin:\n"
 	"       fstest --watch-mapped FILE         the same, data in a mapping of it\n"
 	"                   data OFFSET LENGTH SEED, size N, end OFFSET\n"
+	"       fstest --watch-writing FILE        as --watch, and also write OFFSET LENGTH SEED\n"
 	"  --seed N      for the random tests (1)\n"
 	"  --ops N       operations in a random test (3000)\n"
 	"  --timeout S   for one test (120)\n"

@@ -35,13 +35,12 @@ static int complain(const char *what, const char *file, off_t at)
 	return 1;
 }
 
-static int put(const char *file, int flags, off_t off, off_t len, uint64_t seed)
+static int write_range(int fd, const char *file, off_t off, off_t len, uint64_t seed)
 {
-	int fd = open(file, O_WRONLY | O_CREAT | flags, 0644);
 	char *buf = malloc(BUF_SIZE);
 
-	if (fd < 0 || !buf)
-		return complain("open", file, off);
+	if (!buf)
+		return complain("memory", file, off);
 	for (off_t end = off + len; off < end; off += BUF_SIZE) {
 		size_t n = (size_t)(end - off < BUF_SIZE ? end - off : BUF_SIZE);
 
@@ -50,6 +49,17 @@ static int put(const char *file, int flags, off_t off, off_t len, uint64_t seed)
 			return complain("write", file, off);
 	}
 	free(buf);
+	return 0;
+}
+
+static int put(const char *file, int flags, off_t off, off_t len, uint64_t seed)
+{
+	int fd = open(file, O_WRONLY | O_CREAT | flags, 0644);
+
+	if (fd < 0)
+		return complain("open", file, off);
+	if (write_range(fd, file, off, len, seed))
+		return 1;
 	return close(fd) < 0 ? complain("close", file, off) : 0;
 }
 
@@ -122,9 +132,9 @@ static int match_mapped(const char *map, const char *file, off_t off, off_t len,
  * One descriptor stays open, and with @mapped a mapping, while the file may change on the other end
  * of the mount.
  */
-static int watch(const char *file, bool mapped)
+static int watch(const char *file, int flags, bool mapped)
 {
-	int fd = open(file, O_RDONLY), wrong = 0;
+	int fd = open(file, flags), wrong = 0;
 	const char *map = NULL;
 	long long off, len, seed;
 	struct stat st;
@@ -142,6 +152,8 @@ static int watch(const char *file, bool mapped)
 		if (sscanf(line, "data %lld %lld %lld", &off, &len, &seed) == 3)
 			bad = map ? match_mapped(map, file, off, len, (uint64_t)seed)
 				  : match(fd, file, off, len, (uint64_t)seed);
+		else if (sscanf(line, "write %lld %lld %lld", &off, &len, &seed) == 3)
+			bad = write_range(fd, file, off, len, (uint64_t)seed);
 		else if (sscanf(line, "size %lld", &off) == 1)
 			bad = fstat(fd, &st) < 0 || st.st_size != off;
 		else if (sscanf(line, "end %lld", &off) == 1)
@@ -167,8 +179,10 @@ int tool_main(int argc, char **argv)
 		return poke(file, number(argv[3]), (size_t)number(argv[4]),
 			    (uint64_t)number(argv[5]));
 	if (argc == 3 && !strcmp(what, "--watch"))
-		return watch(file, false);
+		return watch(file, O_RDONLY, false);
 	if (argc == 3 && !strcmp(what, "--watch-mapped"))
-		return watch(file, true);
+		return watch(file, O_RDONLY, true);
+	if (argc == 3 && !strcmp(what, "--watch-writing"))
+		return watch(file, O_RDWR, false);
 	return -1;
 }
