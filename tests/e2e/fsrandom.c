@@ -27,14 +27,17 @@ static const char usage[] =
 	"  --ops N           not more than N operations of each process\n"
 	"  --processes N     1 to 16 (4); with one and --ops all happens again in the same way\n"
 	"  --read-maps       nothing is written by a mapping\n"
+	"  --without NAME    of one of the operations: pages (shared with a mapping), setid\n"
 	"  --host DIR        the same files on the host's side of a mount; read there, too\n"
+	"  --errors TABLE    of errfs, below the file system that has the files: some reads fail\n"
 	"  --host-changes    and changed there: needs a mount with cache=none\n";
 
 struct options options = { .processes = 4, .seconds = 10 };
 
-static const struct operation {
+static struct operation {
 	void (*run)(struct actor *a, struct file *f);
 	unsigned int weight;
+	const char *name; /* of one that can be left out */
 } operations[] = {
 	{ op_read, 500 },      { op_write, 300 },	  { op_scan, 6 },
 	{ op_append, 30 },     { op_copy, 12 },		  { op_map_read, 50 },
@@ -43,6 +46,9 @@ static const struct operation {
 	{ op_reopen, 15 },     { op_open_truncating, 2 }, { op_unlink, 2 },
 	{ op_replace, 2 },     { op_rename, 2 },	  { op_host_read, 20 },
 	{ op_host_write, 25 }, { op_host_resize, 3 },	  { op_host_replace, 2 },
+	{ op_read_error, 30 },
+	{ op_share_pages, 8, "pages" },
+	{ op_setid, 4, "setid" },
 };
 
 static const struct operation *pick_operation(struct actor *a)
@@ -55,6 +61,16 @@ static const struct operation *pick_operation(struct actor *a)
 	for (n = pick(a, all); n >= o->weight; o++)
 		n -= o->weight;
 	return o;
+}
+
+static bool leave_out(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
+		if (operations[i].name && !strcmp(operations[i].name, name)) {
+			operations[i].weight = 0;
+			return true;
+		}
+	return false;
 }
 
 static struct file *pick_file(struct actor *a)
@@ -197,6 +213,10 @@ static bool parse(int argc, char **argv)
 			options.processes = (unsigned int)strtoul(value, NULL, 0);
 		else if (!strcmp(argv[i - 1], "--host"))
 			options.host = value;
+		else if (!strcmp(argv[i - 1], "--errors"))
+			options.errors = value;
+		else if (!strcmp(argv[i - 1], "--without") && leave_out(value))
+			continue;
 		else
 			return false;
 	}
@@ -211,6 +231,8 @@ int main(int argc, char **argv)
 {
 	pid_t pid[ACTORS];
 
+	if (argc == 2 && !strcmp(argv[1], "--setid"))
+		return setid_answer();
 	if (!parse(argc, argv)) {
 		(void)fputs(usage, stderr);
 		return 2;
@@ -218,6 +240,10 @@ int main(int argc, char **argv)
 	shared = model_create();
 	if (!shared) {
 		(void)fprintf(stderr, "fsrandom: no memory\n");
+		return 1;
+	}
+	if (options.errors && !errors_open()) {
+		perror(options.errors);
 		return 1;
 	}
 	printf("fsrandom: --seed %llu\n", (unsigned long long)options.seed);
@@ -236,6 +262,9 @@ int main(int argc, char **argv)
 	if (options.host)
 		each_file(options.host, false);
 	printf("fsrandom: %llu operations, all bytes right\n", (unsigned long long)shared->done);
+	if (options.errors)
+		printf("fsrandom: %llu reads have failed below\n",
+		       (unsigned long long)errors_met());
 	if (shared->unsupported)
 		printf("fsrandom: FALLOC_FL_ZERO_RANGE is not supported there\n");
 	return 0;

@@ -14,7 +14,8 @@
  *
  * There are two kinds of files. The stripes of the first end in the middle of pages, so two
  * processes work on one page. Those of the second are whole pages, and such files are also mapped:
- * with a mapping the kernel writes whole pages back.
+ * with a mapping the kernel writes whole pages back. There, only op_share_pages() has two processes
+ * on one page, with all of it locked for both.
  *
  * Locks, in the order in which they are taken:
  *   1. file.grow     who changes the size; by the number of the file
@@ -50,6 +51,11 @@ struct file {
 	unsigned char data[FILE_MAX]; /* zero behind the end */
 };
 
+/* Where two processes are in their work on the same pages. */
+struct meeting {
+	_Atomic unsigned int at[2];
+};
+
 struct shared {
 	_Atomic uint64_t number; /* of the last operation */
 	_Atomic uint64_t done;
@@ -57,6 +63,7 @@ struct shared {
 	_Atomic unsigned int hot_file; /* where others work, too */
 	_Atomic off_t hot_off;
 	_Atomic uint64_t unsupported; /* FALLOC_FL_ZERO_RANGE on a file system without */
+	struct meeting meeting[ACTORS];
 	struct file file[FILES];
 };
 
@@ -64,6 +71,7 @@ struct shared {
 struct options {
 	const char *dir;  /* the mount */
 	const char *host; /* the same files on the other side, or NULL */
+	const char *errors; /* errfs' table of the file system below, or NULL */
 	bool host_changes;
 	bool read_maps; /* mappings are not written to */
 	uint64_t seed;
@@ -141,8 +149,18 @@ void forget_open(struct actor *a, const struct file *f);
 /* fill_file() - give an empty file of @fd the first @size bytes of new content, with all locked. */
 void fill_file(struct actor *a, struct file *f, int fd, off_t size, uint64_t number);
 
+/* child_end() - wait for a child of this process; its exit status, which is not 1 */
+int child_end(const struct file *f, pid_t pid);
+
 /* Read [off, off + len) from @fd and compare; with the range locked. */
 void check_range(struct actor *a, struct file *f, int fd, const char *way, off_t off, off_t len);
+
+/* fsrandom_error.c: errors_open() - map options.errors; errors_met() - how many reads have failed */
+bool errors_open(void);
+uint64_t errors_met(void);
+
+/* fsrandom_setid.c: setid_answer() - the exit status of a copy of this program that is run there */
+int setid_answer(void);
 
 /* The operations: data, mappings, sizes, names and the host's side. */
 void op_read(struct actor *a, struct file *f);
@@ -166,3 +184,6 @@ void op_host_read(struct actor *a, struct file *f);
 void op_host_write(struct actor *a, struct file *f);
 void op_host_resize(struct actor *a, struct file *f);
 void op_host_replace(struct actor *a, struct file *f);
+void op_read_error(struct actor *a, struct file *f);
+void op_share_pages(struct actor *a, struct file *f);
+void op_setid(struct actor *a, struct file *f);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fsrandom.h"
@@ -153,4 +154,15 @@ void check_range(struct actor *a, struct file *f, int fd, const char *way, off_t
 		wrong(f, "%s of %lld at %lld gives %lld bytes", way, (long long)len, (long long)off,
 		      (long long)got);
 	compare(f, way, a->buf, off, (size_t)got);
+}
+
+int child_end(const struct file *f, pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		wrong(f, "a child ends with status 0x%x", (unsigned int)status);
+	if (WEXITSTATUS(status) == 1)
+		_exit(1); /* it has said what is wrong */
+	return WEXITSTATUS(status);
 }
