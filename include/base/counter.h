@@ -29,7 +29,7 @@
  * extent may be larger than 1 GiB, such count with those of 1 GiB.
  */
 #define GAUGE_LIST(X)                                                                              \
-	X(inodes, "inodes", "files that are open, or were and are still known")                    \
+	X(inodes, "inodes", "files with an entry: open, or closed and not let go yet")             \
 	X(lock_waits, "requests", "locks that are waited for")                                     \
 	X(arena_bytes, "bytes", "memory that the device reaches: queues, requests, replies")       \
 	X(window_bytes, "bytes", "size of the window; 0: there is none, or dax=never")             \

@@ -32,7 +32,7 @@ struct options {
 	unsigned int max_threads; /* 1 to OPTIONS_THREADS_MAX */
 	unsigned int max_write;	  /* bytes; OPTIONS_WRITE_MIN to OPTIONS_WRITE_MAX */
 	unsigned int queue_size;  /* a power of two, OPTIONS_QUEUE_MIN to OPTIONS_QUEUE_MAX */
-	struct mount_opts mount;  /* all others of -o */
+	struct mount_opts mount;  /* all other options of -o */
 	int foreground;
 	int probe;
 	int debug;

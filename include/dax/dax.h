@@ -123,7 +123,7 @@ bool dax_has_mapped(void);
  */
 void dax_drop(struct dax_inode *di, struct foff from);
 
-/* dax_mapped() - has the file a mapping, or one that is asked for or being removed? */
+/* dax_mapped() - does the file have mappings, counting those being made or removed? */
 bool dax_mapped(struct dax_inode *di);
 
 /* dax_missed() - a request that could not be served from the window took @ns another way. */

@@ -37,7 +37,8 @@ void chan_reply(int fd, uint64_t unique, const void *rep, size_t len);
 void chan_reply_error(int fd, uint64_t unique, int error);
 
 /*
- * chan_notify_inval_inode() - have the kernel write back and drop its pages of [@off, @off + @len) of a file, and
- * forget its attributes. Waits for requests of the kernel about these pages, so that others must serve them.
+ * chan_notify_inval_inode() - have the kernel write back and drop its pages of [@off, @off + @len)
+ * of a file, and forget its attributes. Blocks until the kernel's READs and WRITEs of these pages
+ * are answered, so other threads must serve them.
  */
 void chan_notify_inval_inode(int fd, uint64_t nodeid, uint64_t off, uint64_t len);

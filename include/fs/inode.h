@@ -12,25 +12,26 @@
 #include "fs/page_cache.h"
 
 /*
- * Concepts: a regular file gets an entry when it is first opened, and keeps it until the kernel
- * forgets the node (but never while it is open). Node ids are the host's.
+ * Concepts: a regular file gets an entry when it is first opened. The entry stays while the file is
+ * open. After that it goes when the kernel forgets the node or the upkeep thread lets the file go
+ * (fs/upkeep.h). Node ids are the host's.
  *
- * The size is the host's business and may change at any time. What we know of it carries an epoch,
- * so that an attribute that was asked for before a truncation is not taken for newer than it. A
- * size that we believe must not be larger than the file's: the window may not be touched behind the
- * end.
+ * The host may change the size at any time. Each size that we learn has an epoch: one that was
+ * asked for before a truncation must not replace the one after it. A size that we believe must not
+ * be larger than the file's: nothing may access the window beyond the end of the file.
  *
  * Locks, in the order in which they may be taken:
- *   1. the settling lock  one of a few, chosen by the number of the file: held by whoever sets
- *                   the host's mtime, until the host has it
+ *   1. the settling lock  one of SETTLING, chosen by a hash of the node id: held by who sets the
+ *                   host's mtime, until the host has it
  *   2. inode.io     held shared by copies through the window, exclusively by whatever may shorten
  *                   the file
- *   3. inode_table shard locks   guard the table, opens and forgotten, and make references
+ *   3. inode_table shard locks   guard the table, opens, forgotten and closed_listed; references
+ *                   are made under them
  *   4. inode.lock   guards changes of size, told, end_until, epoch and privs
  *
- * Each request passes here, so the usual ways take few locks: an access to data reads size and
- * privs without (it may see them as of before a change, as if it had come earlier), a reference is
- * given back without, and so is said that a file was touched.
+ * Each request uses this table, so the frequent paths take few locks. No lock is needed to read
+ * size and privs for an access to data (values from before a concurrent change are fine, as if the
+ * access had come earlier), to put a reference, and to mark a file as touched.
  */
 
 /*
@@ -57,32 +58,32 @@ struct inode {
 	/* Written under the lock, read without: */
 	pthread_mutex_t lock;
 	_Atomic uint64_t size; /* bytes, or INODE_SIZE_UNKNOWN */
-	/* Until then a READ at size may be told that this is the end, in ns; 0 mostly. */
+	/* Until this time (ns) a READ at size gets 0 bytes, without asking the host. */
 	_Atomic uint64_t end_until;
 	/* Under the lock alone: */
-	uint64_t told;	/* the size in the host's last attributes, or INODE_SIZE_UNKNOWN */
+	uint64_t told;	/* size in the last attributes of the host, or INODE_SIZE_UNKNOWN */
 	uint64_t epoch; /* of the last change of size that we made ourselves */
 
-	/* Of no lock: */
+	/* Without a lock: */
 	_Atomic uint64_t atime_ns;    /* time_now_ns() of the last read that the host saw */
 	_Atomic bool size_wanted;     /* ask for the size before the next access */
-	_Atomic bool atime_due;	      /* a time of the file moved since the host last saw a read */
+	_Atomic bool atime_due;	      /* mtime or ctime changed since the host last saw a read */
 	_Atomic bool touched, listed; /* see inode_touched() */
-	_Atomic bool use_dax;	      /* whether reads and writes may use the window; set at open */
-	_Atomic bool direct;	      /* it is open with FOPEN_DIRECT_IO; set at open */
+	_Atomic bool use_dax;	      /* reads and writes may use the window; set by each open */
+	_Atomic bool direct;	      /* the last open was with FOPEN_DIRECT_IO */
 
-	bool settle;	       /* under the settling lock: mtime is to be set */
+	bool settle;	       /* mtime must be set; under the settling lock */
 	_Atomic uint8_t privs; /* enum privs; written under the lock, read without */
 
-	/* Made under the shard's lock, given back without: */
+	/* Incremented under the shard's lock, decremented without: */
 	_Atomic unsigned int refs;
-	/* Of the shard's lock: */
+	/* Under the shard's lock: */
 	unsigned int opens : 30;
 	bool forgotten : 1;
 	bool closed_listed : 1; /* see inode_released() */
 	struct inode *next;
 
-	struct page_cache page_cache; /* when it is direct */
+	struct page_cache page_cache; /* used when direct is set */
 };
 
 struct inode_table;
@@ -100,10 +101,14 @@ uint64_t inode_table_count(struct inode_table *t);
 struct inode *inode_opened(struct inode_table *t, uint64_t nodeid);
 
 /*
- * inode_released() - count a release. True: nobody has the file open now, and the caller lists it.
- * inode_get_closed() - the file is not in the list any more: a reference if it is still closed, or
- * NULL. inode_list_closed() - true: it is closed, and the caller lists it again. inode_let_go() -
- * its mappings and its entry go, unless it is open again. Takes the reference over.
+ * Closed files, for the upkeep thread (fs/upkeep.h), which lists them:
+ * inode_released() - count a release. True: nobody has the file open any more, and it uses the
+ * window: the caller adds it to the list.
+ * inode_get_closed() - the caller has taken the file off the list. Returns a reference, or NULL if
+ * the file is open again or has no entry.
+ * inode_list_closed() - true: the file is still closed, and the caller adds it to the list again.
+ * inode_let_go() - remove the file's entry and its mappings, unless it is open again. Takes over
+ * the reference.
  */
 bool inode_released(struct inode_table *t, uint64_t nodeid);
 struct inode *inode_get_closed(struct inode_table *t, uint64_t nodeid);
@@ -117,12 +122,12 @@ void inode_forget(struct inode_table *t, uint64_t nodeid);
 struct inode *inode_get(struct inode_table *t, uint64_t nodeid);
 
 /*
- * Where a thread has found a file of late; a thread has INODE_MEMOS of them. The entry of an open
- * file stays, so that what was found of it is right as long as no entry at all has gone since;
- * other memos' entries may be gone. All 0: nothing yet.
+ * A per-thread cache of look-ups: each thread has INODE_MEMOS of them. The entry of an open file is
+ * not freed, so a memo is valid for an open file if the table has freed no entry since the look-up.
+ * Otherwise the pointer may be stale. All 0: empty.
  */
 struct inode_memo {
-	uint64_t gone; /* of the table, when it was found */
+	uint64_t gone; /* inode_table.gone at the look-up */
 	uint64_t nodeid;
 	struct inode *inode;
 };
@@ -130,33 +135,36 @@ struct inode_memo {
 #define INODE_MEMOS 8u
 
 /*
- * inode_get_open() - as inode_get(), without a lock mostly, for a file that is open until the
- * caller has answered, as whose data the kernel reads or writes is. @memos are the thread's own,
- * for this table.
+ * inode_get_open() - as inode_get(), usually without a lock. The file must stay open until the
+ * caller has answered the request; for READ and WRITE the kernel sees to that. @memos are the
+ * calling thread's, for this table.
  */
 struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inode_memo *memos);
 
 /*
- * inode_io_lock() - take i->io, shared for an access to data through the window or exclusive for
- * what may take data away. Says waiting_begin() when it has to wait.
+ * inode_io_lock() - take i->io: shared for an access through the window, exclusive for a request
+ * that may remove data. Calls waiting_begin() before it waits.
  */
 void inode_io_lock(struct inode *i, bool exclusive);
 void inode_put(struct inode_table *t, struct inode *i);
 
 /*
- * inode_touched() - @i was written through the window: the host's mtime is to follow. True: the
- * caller lists the file for that. Who takes it from the list clears i->listed first. Any thread.
+ * inode_touched() - @i was written through the window, so the host's mtime must be set. True: the
+ * caller adds the file to the upkeep thread's list. Who takes a file off that list clears i->listed
+ * first. Any thread.
  */
 bool inode_touched(struct inode_table *t, struct inode *i);
 
-/* inode_any_touched() - false: no mtime is due, and none is being set. */
+/* inode_any_touched() - false: no file's mtime is due, and no thread is setting one. */
 bool inode_any_touched(struct inode_table *t);
 
 /*
- * inode_settle_begin() - take the settling lock if the mtime of @i may be due, or if another thread
- * is about to set it: it is set when this returns. False: it is not, and the lock is not held. Says
- * waiting_begin() when it has to wait. inode_settle_due() - true: the caller has the host set
- * mtime, or sets it otherwise. Under the lock. inode_settle_end() - the host has it.
+ * inode_settle_begin() - take the settling lock of @i, and so wait for a thread that is setting its
+ * mtime. False: no mtime is due for any file, and the lock is not taken. Calls waiting_begin()
+ * before it waits.
+ * inode_settle_due() - true: the mtime of @i is due, and before inode_settle_end() the caller must
+ * have the host set it or replace it. Needs the lock.
+ * inode_settle_end() - release the lock; the host has the mtime.
  */
 bool inode_settle_begin(struct inode_table *t, struct inode *i);
 bool inode_settle_due(struct inode *i);
@@ -172,15 +180,17 @@ uint64_t inode_epoch(void);
  */
 void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked);
 
-/* inode_told_early() - the host said @size of a file without an entry: a hint, for when it gets
- * one. Any thread. */
+/*
+ * inode_told_early() - the host told the @size of a file that has no entry. Kept as a hint for the
+ * file's next open; another file's may replace it. Any thread.
+ */
 void inode_told_early(struct inode_table *t, uint64_t nodeid, uint64_t size);
 
 /*
- * inode_learn_end() - a READ of epoch @asked ended early, at @end. Where that is the size that the
- * host has told, it is the end of the file: for the next @ns, and as long as nothing is written to
- * the host, inode_at_end() may repeat that once. Elsewhere it can be an error of the host's disk,
- * or a file without a size: the size is asked for.
+ * inode_learn_end() - a READ of epoch @asked was short and ended at @end. If @end is the size that
+ * the host has told, it is the end of the file: inode_at_end() may say so once, within the next @ns
+ * and while nothing is written to the host. Otherwise it can be an error of the host's disk, or a
+ * file without a size (/proc): the size becomes unknown and is asked for.
  */
 void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns);
 

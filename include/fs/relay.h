@@ -45,7 +45,7 @@ struct relay {
 	struct fuse_init_wish wish;
 	struct relay_worker *workers; /* linked; see relay_add_worker() */
 
-	/* The mount's flags, which can change: reads of files, of directories are not to move atime. */
+	/* Flags of the mount, which a remount can change: atime of files, of directories stays. */
 	_Atomic bool noatime, nodiratime;
 
 	/* Set by INIT. */

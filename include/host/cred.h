@@ -40,9 +40,10 @@ int cred_umask(struct cred *c, mode_t mask);
 bool cred_own_cwd(void);
 
 /*
- * cred_drop_fsetid() - writes and truncations of this thread take away set-id bits as they do for
- * one who is in @group alone: setuid; setgid where the group may execute the file, or where the
- * file is not of @group (Linux 6.2, setattr_should_drop_sgid()). Not together with cred_become().
+ * cred_drop_fsetid() - from now on writes and truncations of this thread clear set-id bits, as for
+ * a caller whose only group is @group: setuid; setgid where the group may execute the file, or
+ * where the file's group is not @group (Linux 6.2, setattr_should_drop_sgid()). @group 0 does not
+ * change the thread's group. Not together with cred_become().
  */
 void cred_drop_fsetid(struct cred *c, gid_t group);
 

@@ -70,19 +70,19 @@ struct fuse_server {
 	struct fs_inode *root;
 	struct idmap mounts;
 	struct idmap devices;
-	bool tags[32768];    /* of devices; taken */
-	struct fs_link idle; /* inodes; who was used last is next */
-	struct fs_link bare; /* the same, of those without handles */
+	bool tags[32768];    /* tags of devices that are in use (fs_ino.c) */
+	struct fs_link idle; /* unused inodes; .next is the one used last */
+	struct fs_link bare; /* the same, for inodes without file handles */
 	uint64_t n_idle;
 	uint64_t n_open; /* inodes with a descriptor */
 	uint64_t freed;	 /* since the start */
 	uint64_t reopened;
 	pthread_rwlock_t removing;
-	pthread_t closer; /* what it does stands in fs_idle.c; the rest is under nodes */
+	pthread_t closer; /* see fs_idle.c; the fields below are under nodes */
 	pthread_cond_t closer_cond;
 	bool closer_runs, closer_waits, closer_ends;
-	_Atomic bool full_said;	      /* that descriptors have run out: once is enough */
-	_Atomic uint64_t remote_said; /* of which types of file systems (fs_remote.c) */
+	_Atomic bool full_said;	      /* "out of descriptors" is logged: once is enough */
+	_Atomic uint64_t remote_said; /* a bit for each type of file system logged (fs_remote.c) */
 
 	pthread_mutex_t files;
 	struct idmap handles;
@@ -101,20 +101,20 @@ struct fuse_server {
 	_Atomic uint64_t faults;       /* of these, refused by a quirk */
 };
 
-/* What inodes have in common: their mount, their device. */
+/* An object that inodes share, with a count: a mount or a device. */
 struct fs_common {
 	struct idmap_entry by_id;
-	uint64_t inodes; /* that have it */
+	uint64_t inodes; /* how many refer to it */
 };
 
 struct fs_mount {
 	struct fs_common common;
-	int fd; /* for open_by_handle_at(2); -1: its inodes are kept by descriptors */
+	int fd; /* for open_by_handle_at(2); -1: no handles, its inodes need descriptors */
 };
 
 struct fs_device {
 	struct fs_common common;
-	unsigned int tag; /* of their numbers (fs_ino.c); 0: that of the shared directory */
+	unsigned int tag; /* in inode numbers (fs_ino.c); 0: the shared directory's device */
 };
 
 struct fs_inode {
@@ -127,12 +127,12 @@ struct fs_inode {
 	struct fs_mount *mount;
 	struct fs_device *device;
 	struct fs_link idle;	    /* {} when it is in no list */
-	uint32_t idle_since;	    /* when it came there, in seconds */
+	uint32_t idle_since;	    /* when it was put in the list, in seconds */
 	struct file_handle *handle; /* NULL until it is needed; never changes */
 	mode_t type;		    /* S_IFMT part: an inode's type never changes */
-	bool nameless;		    /* if it has no name, that is the guest's doing */
-	bool kept;		    /* the descriptor is not closed */
-	_Atomic bool noatime;	    /* the last opening was with O_NOATIME: so are mappings */
+	bool nameless;		    /* the guest removed its last name, or made it without one */
+	bool kept;		    /* the descriptor must stay open */
+	_Atomic bool noatime;	    /* the last OPEN had O_NOATIME; mappings are opened alike */
 	int fd; /* O_PATH; -1 when it is cold, which nobody sees who has got it */
 };
 
@@ -185,7 +185,7 @@ bool fs_inode_put_only(struct fuse_server *s, struct fs_inode *i);
 void fs_inode_forget(struct fuse_server *s, uint64_t nodeid, uint64_t n);
 /* Find or make the inode of @fd (O_PATH, taken over in any case), get it and count one lookup. */
 int fs_inode_enter(struct fuse_server *s, int fd, const struct statx *stx, struct fs_inode **ret);
-/* Get the inode of *@fd (O_PATH; may be taken over). *ret is NULL when it is not known. */
+/* Get the inode of *@fd (O_PATH; may be taken over). *ret is NULL if the guest does not know it. */
 int fs_inode_get_same(struct fuse_server *s, int *fd, const struct statx *stx,
 		      struct fs_inode **ret);
 /* Would a new inode find room? 0 or -ENFILE; asked before one is made on the disk. */
@@ -196,8 +196,8 @@ int fs_inode_lookup(struct fuse_server *s, struct fs_inode *dir, const char *nam
 /* Look @name up in @dir and put the reply. */
 int fs_reply_lookup(struct fs_call *c, struct fs_inode *dir, const char *name);
 /*
- * Open for data: regular files and directories only. Where O_NOATIME is not ours to ask it goes
- * without. Returns a descriptor or a negative errno.
+ * Open for data: regular files and directories only. Opens without O_NOATIME where this process has
+ * no right to it. Returns a descriptor or a negative errno.
  */
 int fs_inode_open(struct fuse_server *s, const struct fs_inode *i, int flags);
 
@@ -244,30 +244,31 @@ bool fs_inode_full_locked(const struct fuse_server *s);
 int fs_inode_open_cold(struct fuse_server *s, struct fs_inode *i);
 /* Close descriptors if there are too many. Not with removing held. */
 void fs_idle_trim(struct fuse_server *s);
-/* The thread that closes those of inodes that nobody has used for cfg.idle_seconds. */
+/* The thread that closes descriptors of inodes that nobody has used for cfg.idle_seconds. */
 void fs_closer_start(struct fuse_server *s);
 void fs_closer_stop(struct fuse_server *s);
-/* @i, which is used, is without a name because the guest wants it so. */
+/* The guest has made @i nameless (unlink, TMPFILE). The caller uses @i. */
 void fs_inode_nameless(struct fuse_server *s, struct fs_inode *i);
 /*
- * What @name in @dir leads to, *ret_i (NULL: the guest does not know it), may lose its last link
- * until fs_removing_end(), which is to be called in any case. Returns 0 or a negative errno: then
- * it must not be removed. @removed: the name does not lead to it any more.
+ * Around a request that removes @name from @dir. fs_removing_begin() gets the inode, *ret_i (NULL:
+ * the guest does not know it), and keeps it from becoming cold. Returns 0, or a negative errno:
+ * then the caller must not remove the name. fs_removing_end() is to be called in any case;
+ * @removed: the name is gone. It puts the inode.
  */
 int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const char *name,
 		      struct fs_inode **ret_i);
 void fs_removing_end(struct fuse_server *s, struct fs_inode *i, bool removed);
 
 /* fs_mount.c */
-/* Find what has this number in @map (mounts, devices), count one inode more. NULL: none has. */
+/* Find the object @id in @map (mounts, devices) and count one more inode. NULL: there is none. */
 struct fs_common *fs_common_find(struct fuse_server *s, const struct idmap *map, uint64_t id);
 /*
- * Put *n there, for one inode. Returns 0, and *ret is *n, which is taken over, or what another
- * thread has put there meanwhile; or a negative errno.
+ * Add *n to @map as @id, for one inode. Returns 0 or a negative errno. *ret is *n, which is taken
+ * over (*n is NULL then), or an object that another thread has added since.
  */
 int fs_common_add_locked(struct idmap *map, uint64_t id, struct fs_common **n,
 			 struct fs_common **ret);
-/* One inode less has it. true: none has it, it has left @map and is the caller's to free. */
+/* Count one inode less. true: it was the last; @c is removed from @map, and the caller frees it. */
 bool fs_common_put(struct fuse_server *s, struct idmap *map, struct fs_common *c);
 /* The mount of @fd (O_PATH), counted as used by one more inode. 0 or a negative errno. */
 int fs_mount_get(struct fuse_server *s, int fd, const struct statx *stx, struct fs_mount **ret);
@@ -280,7 +281,7 @@ bool fs_file_handle_same(const struct file_handle *a, const struct file_handle *
 /* The device of @fd (O_PATH), counted as used by one more inode. 0 or a negative errno. */
 int fs_device_get(struct fuse_server *s, int fd, const struct statx *stx, struct fs_device **ret);
 void fs_device_put(struct fuse_server *s, struct fs_device *d);
-/* The number that the guest gets for an inode, or for number @ino on @device. */
+/* The inode number that the guest sees: of @i, or of number @ino on @device. */
 uint64_t fs_ino(const struct fs_call *c, const struct fs_inode *i);
 uint64_t fs_ino_on(const struct fs_call *c, const struct fs_device *device, uint64_t ino);
 
@@ -351,11 +352,11 @@ struct fs_proc_name {
 struct fs_proc_name fs_proc_name(int fd);
 
 /*
- * fs_setid.c: the caller of this request may not keep set-id bits. Until cred_restore() what this
- * thread writes to the file of @fd (O_PATH or open) takes them away.
+ * fs_setid.c: the caller of this request may not keep set-id bits. Until cred_restore() a write of
+ * this thread to the file of @fd (O_PATH or open) clears them.
  */
 void fs_kill_setid(const struct fs_call *c, int fd, struct cred *cred);
-/* For requests that have no flag for it: does the caller keep set-id bits? */
+/* May the caller keep set-id bits? For requests that have no flag for it. */
 bool fs_keeps_setid(const struct fs_call *c);
 
 /* fs_ext.c: what stands behind a request that creates something. */
@@ -376,7 +377,7 @@ static inline unsigned int fs_map_alignment(const struct fuse_server *s)
 
 /* fs_dax.c: shall the guest use the window for this inode? @fd: O_PATH. */
 bool fs_dax_wanted(struct fuse_server *s, int fd, const struct statx *stx);
-/* fs_remote.c: 0 or, for a file system that must not be mapped, -EOPNOTSUPP. Logs each type once. */
+/* fs_remote.c: 0, or -EOPNOTSUPP: this file system must not be mapped. Logs each type once. */
 int fs_remote_check(struct fuse_server *s, const struct statfs *fs);
 
 typedef int fs_op(struct fs_call *c);

@@ -17,18 +17,19 @@
  *
  * What it holds to:
  * - One inode has one nodeid however often and under whatever name it is looked up, until all
- * lookups are forgotten. Nodeids and file handles are numbers that are never used twice in the life
- * of the server; each is looked up and checked in each request.
+ *   lookups are forgotten. Nodeids and file handles are numbers that are never used twice in the
+ *   life of the server; each is looked up and checked in each request.
  * - Nothing outside of the directory is reachable: names are single components, symbolic links
  *   are never followed, "." and ".." are refused, and only regular files and directories are
- * opened.
- * - An inode takes a descriptor while it is used. Of the others those that were used last keep
- * theirs (max_idle, idle_seconds), the rest is opened again by file handle, where that works. What
- * was removed on this machine meanwhile is -ESTALE then, and gives its room back (also where there
- * are no handles); what the guest has removed it can go on using.
- * - With max_open descriptors an inode that the guest does not know yet gets -ENFILE; those it
- * knows can still be opened, and directories listed. There is room again when the guest forgets
- * some.
+ *   opened.
+ * - An inode has an open descriptor while it is used. Of the unused ones those that were used last
+ *   keep theirs, for a limited time (max_idle, idle_seconds); others are opened again by file
+ *   handle, where that works. A file that somebody else has removed on this machine then gives
+ *   -ESTALE, and its disk blocks are free; this holds without handles, too. What the guest itself
+ *   has removed it can still use.
+ * - With max_open descriptors in use, an inode that the guest does not know yet gets -ENFILE; those
+ *   it knows can still be opened, and directories listed. New ones work again when the guest
+ *   forgets some.
  * - What a caller creates is made with the caller's user and group id, when this process may change
  *   its own (that is, as root); the guest's kernel has checked the caller's permissions.
  */
@@ -72,10 +73,10 @@ struct fuse_server_config {
 	enum fuse_file_handles file_handles;
 	uint64_t max_open;     /* descriptors of inodes; 0: as many as the process may open */
 	uint64_t max_idle;     /* of these, for inodes that nobody uses; with file handles */
-	uint32_t idle_seconds; /* and so long, when no more are used than that; 0: for ever */
+	uint32_t idle_seconds; /* how long an unused inode keeps its descriptor; 0: no limit */
 	uint64_t window;       /* bytes; 0: no DAX */
 	struct mapper *mapper; /* outlives the server; NULL when window is 0 */
-	bool map_remote;       /* map also what lies on FUSE, NFS and the like, stale as that is */
+	bool map_remote;       /* also map files on FUSE, NFS etc., which can be stale */
 	enum fuse_inode_dax inode_dax;
 	uint64_t inode_dax_size; /* of FUSE_INODE_DAX_SIZE */
 	struct host_quirks quirks;

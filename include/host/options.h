@@ -18,7 +18,7 @@ struct host_options {
 	struct host_config host; /* root_fd and proc_fd are left at -1 */
 	const char *shared_dir;
 	const char *socket_path; /* or NULL and fd >= 0 */
-	gid_t socket_group;	 /* or -1 */
+	gid_t socket_group;	 /* or (gid_t)-1: not given */
 	int socket_mode;	 /* permission bits */
 	int fd;
 	enum host_sandbox sandbox;

@@ -21,7 +21,7 @@ enum host_need {
 	HOST_NEED_SYSLOG = 4,  /* messages go to syslog, which may have to be connected to again */
 };
 
-/* The one ioctl(2) that is allowed: FS_IOC_GETFSUUID of Linux 6.9. */
+/* The only ioctl(2) that the filter allows: FS_IOC_GETFSUUID (Linux 6.9), for fs_ino.c. */
 #define HOST_IOCTL_UUID 0x80111500u
 
 /*

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* User and group ids that this process cannot take on. */
+/* User and group ids that do not exist in the user namespace of this process. */
 #pragma once
 
 /*
- * userns_check() - log which ids are missing in the user namespace of this process, if it is root
- * in it and so acts for the guest's users. To be called while /proc is there.
+ * userns_check() - if this process is root in its user namespace, and so acts for the guest's
+ * users, log how many ids are missing there. To be called while /proc can be reached.
  */
 void userns_check(void);

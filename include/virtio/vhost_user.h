@@ -16,10 +16,11 @@
  */
 
 /*
- * vhost_user_open() - connect to the back end that listens at @path.
+ * vhost_user_open() - connect to the back end that listens at @path. For up to 2 s it tries again
+ * when the back end closes the connection without an answer, which it does while it serves another.
  * @why: receives one sentence when it fails (at most @why_size bytes).
- * Returns 0 and the transport in *ret, or a negative errno: of connect(2), or -EPROTO when the back
- * end does not speak the protocol as we need it.
+ * Returns 0 and the transport in *ret, or a negative errno: of connect(2), -ETIMEDOUT when the back
+ * end does not answer, or -EPROTO when it does not speak the protocol as we need it.
  */
 int vhost_user_open(const char *path, char *why, size_t why_size, struct virtio_transport **ret);
 
@@ -27,7 +28,7 @@ int vhost_user_open(const char *path, char *why, size_t why_size, struct virtio_
 int vhost_user_attach(int sock, char *why, size_t why_size, struct virtio_transport **ret);
 
 /*
- * vhost_user_peer() - the user of the other end as of its listen(2) (SO_PEERCRED), as our user
- * namespace sees it; -1 when that cannot be known.
+ * vhost_user_peer() - the user ID of the back end when it called listen(2) (SO_PEERCRED), as seen
+ * in our user namespace; (uid_t)-1 when it is unknown.
  */
 uid_t vhost_user_peer(struct virtio_transport *t);

@@ -39,7 +39,7 @@ struct daemon {
 	struct fs_dev *dev;
 	struct relay relay;
 	struct mount mount;
-	int mounts; /* /proc/self/mounts: poll(2) tells when something of it changes */
+	int mounts; /* /proc/self/mounts; poll(2) reports POLLPRI when the mount table changes */
 	struct workers *workers;
 	struct rings *rings; /* NULL: all requests come by /dev/fuse */
 	bool unmounted; /* by others */
@@ -141,8 +141,9 @@ static uint32_t daemon_max_write(const struct daemon *d)
 }
 
 /*
- * A back end of an ordinary user must not give root's programs what only root can make. Whoever
- * says suid or dev wants it all the same (of an ordinary user fusermount3 does not take it).
+ * An ordinary user's back end could offer what only root can make: set-id root programs and device
+ * nodes. So such a mount gets nosuid and nodev, unless root gives suid or dev. (fusermount3 sets
+ * both for an ordinary user's mount in any case.)
  */
 static struct mount_opts daemon_mount_opts(const struct daemon *d)
 {
@@ -159,7 +160,7 @@ static struct mount_opts daemon_mount_opts(const struct daemon *d)
 	return m;
 }
 
-/* A remount can change the mount's flags, and noatime among them is for the host. */
+/* Read the mount's flags, which a remount can change: noatime is passed on to the host. */
 static void daemon_note_flags(struct daemon *d)
 {
 	unsigned long flags;
@@ -431,8 +432,9 @@ static int daemon_prepare(struct daemon *d)
 }
 
 /*
- * Not before the mount works: what autofs lets pass at its mountpoint while a mount is made there is
- * the process group of who asked for it. All others wait, and we would wait for ourselves.
+ * To be called when the mount works. Until then autofs lets only the automounter's process group
+ * pass its mountpoint, and mount(8) and its helpers run in that group. setsid() leaves the group:
+ * this process would wait for its own mount.
  */
 static void daemon_detach(int ready)
 {

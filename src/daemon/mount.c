@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The mountpoint: what must hold before, the mount, a change of it, and its end.
+// The mountpoint: check it, mount, remount, unmount.
 
 #define FUSE_USE_VERSION 35
 
@@ -30,7 +30,7 @@ int mount_flags(const char *mountpoint, unsigned long *ret)
 
 	if (!f)
 		return -errno;
-	/* The last one of a place is the one that is seen. */
+	/* Of several mounts at one mountpoint the last one is visible. */
 	while ((m = getmntent(f))) {
 		if (strcmp(m->mnt_dir, mountpoint))
 			continue;
@@ -85,19 +85,19 @@ int mount_change(const struct mount_opts *opts, const char *mountpoint)
 	return r;
 }
 
-/* What kernel and libfuse take alike, as a list. */
+/* The options that are the same for mount(2) and for libfuse, as a list. */
 static int fuse_options(const struct mount_opts *o, char **ret)
 {
 	char max_read[32] = "";
 
 	if (o->max_read)
 		(void)snprintf(max_read, sizeof(max_read), ",max_read=%u", o->max_read);
-	/* As with the kernel's virtiofs: all users may use it, and the kernel checks permissions. */
+	/* As with the kernel's virtiofs: open to all users, and the kernel checks permissions. */
 	return asprintf(ret, "default_permissions%s%s%s%s", o->only_owner ? "" : ",allow_other",
 			max_read, o->security ? "," : "", o->security ? o->security : "");
 }
 
-/* A privileged mount: all of it in one call. -EPERM: no such right, and nothing was printed. */
+/* Mount by mount(2), as root. -EPERM, without a message: not privileged, so try libfuse. */
 static int mount_by_kernel(const struct mount_opts *o, const char *source, struct mount *m)
 {
 	_cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
@@ -140,7 +140,7 @@ static void escape(char *to, size_t size, const char *from)
 	to[at] = '\0';
 }
 
-/* The flags by their names, or NULL: one of them has none in libfuse. */
+/* The flags as options of libfuse, or NULL: it has no name for one of them. */
 static const char *libfuse_flags(unsigned long flags, char *to, size_t size)
 {
 	static const struct {
@@ -159,7 +159,7 @@ static const char *libfuse_flags(unsigned long flags, char *to, size_t size)
 			at += (size_t)snprintf(to + at, size - at, "%s", names[i].name);
 		flags &= ~names[i].flag;
 	}
-	/* Without these nosuid and nodev are libfuse's default, which only root can change. */
+	/* libfuse's default is nosuid and nodev; only root can override it. */
 	if (geteuid() == 0)
 		(void)snprintf(to + at, size - at, "%s%s", strstr(to, "nosuid") ? "" : ",suid",
 			       strstr(to, "nodev") ? "" : ",dev");
@@ -175,8 +175,7 @@ static int mount_by_libfuse(const struct mount_opts *o, const char *source, stru
 	struct fuse_session *se = NULL;
 
 	if (!libfuse_flags(o->flags, flags, sizeof(flags)) || o->security) {
-		log_err("strictatime, nodiratime, lazytime, nosymfollow, context=: "
-			"%s",
+		log_err("strictatime, nodiratime, lazytime, nosymfollow, context=: %s",
 			o->auto_unmount ? "not together with auto_unmount"
 					: "only root can set them");
 		return -EPERM;
@@ -230,8 +229,8 @@ void mount_unmount(struct mount *m)
 		return;
 	}
 	/*
-	 * Others may have unmounted it: POLLERR, or, while files are in use, only the mount table
-	 * tells.
+	 * If somebody else has unmounted it, do not unmount what lies below. /dev/fuse then reports
+	 * POLLERR; while files are in use, only the mount table shows it.
 	 */
 	if ((poll(&pfd, 1, 0) == 1 && pfd.revents & POLLERR) ||
 	    mount_flags(m->mountpoint, &flags) < 0)

@@ -14,7 +14,7 @@
 #include "base/num.h"
 #include "daemon/mount_opts.h"
 
-/* linux/mount.h has them, but does not go together with sys/mount.h. */
+/* From linux/mount.h, which cannot be included together with sys/mount.h. */
 #ifndef MS_LAZYTIME
 #define MS_LAZYTIME (1UL << 25)
 #endif
@@ -25,8 +25,8 @@
 #define ATIME_FLAGS (MS_NOATIME | MS_RELATIME | MS_STRICTATIME)
 
 enum mount_opt_kind {
-	OPT_FLAG,    /* mount(2)'s */
-	OPT_NOTHING, /* of /etc/fstab, of mount(8), or what is so anyway: taken, without an effect */
+	OPT_FLAG,    /* a flag of mount(2) */
+	OPT_NOTHING, /* accepted and ignored: for /etc/fstab and mount(8), or always on */
 	OPT_REFUSED,
 	OPT_REMOUNT,
 	OPT_ALLOW_OTHER,
@@ -41,7 +41,7 @@ enum mount_opt_kind {
 	OPT_SECURITY,
 };
 
-/* A name that ends in "=" or "-" is the beginning of an option. */
+/* A name that ends in "=" or "-" matches all options that begin with it. */
 struct mount_opt {
 	const char *name;
 	enum mount_opt_kind kind;
@@ -170,7 +170,7 @@ const char *mount_opts_name(size_t i)
 	return i < ARRAY_SIZE(mount_opts) ? mount_opts[i].name : NULL;
 }
 
-/* @option up to its end, which is a comma in a list. */
+/* Find the entry for the first @len bytes of @option. */
 static const struct mount_opt *find(const char *option, size_t len)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(mount_opts); i++) {
@@ -193,7 +193,7 @@ static int add_number(const char *option, unsigned int *ret)
 	errno = 0;
 	n = strtoul(text, &end, 10);
 	if (text[0] < '0' || text[0] > '9' || *end || errno || n > INT_MAX) {
-		log_err("%s: it is a number from 0 to %d", option, INT_MAX);
+		log_err("%s: the value must be a number from 0 to %d", option, INT_MAX);
 		return -EINVAL;
 	}
 	*ret = (unsigned int)n;
@@ -260,7 +260,7 @@ static int add_other(struct mount_opts *m, const struct mount_opt *o, const char
 	case OPT_SUBTYPE:
 		if (!strcmp(value, "vfsdaxfuse"))
 			return 0;
-		log_err("%s: it is vfsdaxfuse", option);
+		log_err("%s: the subtype is always vfsdaxfuse", option);
 		return -EINVAL;
 	case OPT_SECURITY:
 		return add_security(m, option);
@@ -295,7 +295,7 @@ static int check_id(const char *name, unsigned int given, unsigned int real)
 {
 	if (given == (unsigned int)-1 || given == real)
 		return 0;
-	log_err("%s=%u: it is the one of who mounts, %u", name, given, real);
+	log_err("%s=%u: it must be that of the user who mounts, %u", name, given, real);
 	return -EINVAL;
 }
 
@@ -305,12 +305,13 @@ int mount_opts_check(const struct mount_opts *m)
 
 	if (m->remount)
 		return 0;
-	/* Root mounts: the kernel's rule "only who mounted it" is this one. It has no rule for two.
+	/*
+	 * allow_root admits root and the user who mounts. If root mounts, that is what the kernel
+	 * does without allow_other. The kernel has no rule that admits root and another user.
 	 */
 	if (m->root_asked && getuid() != 0) {
-		log_err("allow_root: the kernel has allow_other (the default) and noallow_other "
-			"for "
-			"a mount of an ordinary user");
+		log_err("allow_root: a mount of an ordinary user can only have allow_other (the "
+			"default) or noallow_other");
 		return -EINVAL;
 	}
 	r = check_id("user_id", m->user_id, getuid());
@@ -319,7 +320,7 @@ int mount_opts_check(const struct mount_opts *m)
 
 unsigned long mount_opts_shown(const char *list)
 {
-	unsigned long flags = MS_STRICTATIME; /* for which the kernel shows nothing */
+	unsigned long flags = MS_STRICTATIME; /* /proc/mounts shows nothing for it */
 
 	for (size_t len; *list; list += len + (list[len] == ',')) {
 		const struct mount_opt *o;
@@ -336,6 +337,6 @@ unsigned long mount_opts_merge(const struct mount_opts *m, unsigned long now)
 {
 	unsigned long flags = (now & ~m->said) | m->flags;
 
-	/* With none of them mount(2) would leave them as they are. */
+	/* Without any of these flags, mount(2) would keep the old ones. */
 	return flags & ATIME_FLAGS ? flags : flags | MS_RELATIME;
 }

@@ -285,8 +285,7 @@ bool dax_declines(struct dax_inode *di, struct foff off)
 {
 	bool mapped;
 
-	/* relaxed: hints. A reader that goes on where it was may get room from what it leaves
-	 * behind. */
+	/* relaxed: hints. A sequential reader may get the space of blocks that it has read. */
 	if (!atomic_load_explicit(&di->dax->pressed, memory_order_relaxed) ||
 	    off.v == atomic_load_explicit(&di->next_off, memory_order_relaxed))
 		return false;

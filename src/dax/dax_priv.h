@@ -187,7 +187,7 @@ struct extent *dax_clock_coldest_locked(struct dax *d, uint64_t *ret_heat);
 
 /* extent.c: the life of an extent. */
 
-/* dax_refusing_locked() - has the host refused all files of late? Needs dax.lock. */
+/* dax_refusing_locked() - has the host refused all files lately? Needs dax.lock. */
 bool dax_refusing_locked(const struct dax *d);
 
 /* dax_extent_new() - a PENDING extent of @di as wished, not yet in its list; or NULL. */

@@ -19,8 +19,8 @@
  * end, and one refusal among many grants keeps its file out of the window for a millisecond. The
  * same for all files together, after so many in a row that it is not the file.
  *
- * EOPNOTSUPP is the file's for as long as it is known: it lies on a file system that the host does
- * not map.
+ * EOPNOTSUPP is final for the file, as long as it has an entry here: it lies on a file system that
+ * the host does not map.
  */
 #define REFUSED_FIRST_NS   (1 * NSEC_PER_MS)
 #define REFUSED_DOUBLINGS  9u

@@ -208,7 +208,7 @@ static void pay_locked(struct dax *d)
 /* What there is to spend, after what the requests have earned by now. */
 static int64_t tokens_locked(struct dax *d)
 {
-	/* relaxed: a number that nothing else hangs on */
+	/* relaxed: a number that nothing else depends on */
 	earn_locked(d, atomic_exchange_explicit(&d->earned_ns, 0, memory_order_relaxed));
 	return d->tokens_ns;
 }

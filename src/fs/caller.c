@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Who asks: for requests that say it neither by a flag nor by user and group.
+// Look up the caller of a request that has neither user and group nor a flag for set-id bits.
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -14,15 +14,15 @@
 #include "relay_priv.h"
 
 /*
- * With ALLOW_IDMAP (Linux 6.12) requests that create nothing come without user. For WRITE and
- * SETATTR a flag says whether the caller may keep set-id bits; FALLOCATE and COPY_FILE_RANGE have
- * none, so the host would take the bits away from root, too. The request does have the number of
- * the thread that asks and waits for the answer.
+ * With ALLOW_IDMAP (Linux 6.12) requests that create nothing come without user and group. WRITE and
+ * SETATTR have a flag that says whether the caller may keep set-id bits. FALLOCATE and
+ * COPY_FILE_RANGE have none, so the host would clear the bits for root, too. But the request has
+ * the ID of the calling thread, which waits for the answer, so /proc tells its user and group.
  */
 
 struct caller {
-	uint32_t uid, gid; /* of the file system's kind */
-	bool fsetid;	   /* CAP_FSETID, in its own user namespace */
+	uint32_t uid, gid; /* fsuid and fsgid */
+	bool fsetid;	   /* has CAP_FSETID in its user namespace */
 };
 
 bool caller_status(uint32_t pid, char *text, size_t size)
@@ -52,7 +52,7 @@ static bool caller_parse(const char *text, struct caller *ret)
 	const char *uid = caller_value(text, "\nUid:"), *gid = caller_value(text, "\nGid:"),
 		   *caps = caller_value(text, "\nCapEff:");
 
-	/* A thread of the kernel has no memory; whom it acts for is not told here. */
+	/* A kernel thread has no memory, and /proc does not tell whom it acts for. */
 	if (!uid || !gid || !caps || !caller_value(text, "\nVmSize:"))
 		return false;
 	if (sscanf(uid, "%*u %*u %*u %u", &ret->uid) != 1 ||
@@ -62,7 +62,7 @@ static bool caller_parse(const char *text, struct caller *ret)
 	return true;
 }
 
-/* CAP_FSETID counts in the user namespace of the mount only, which is ours. */
+/* CAP_FSETID counts only in the user namespace of the mount, which is ours. */
 static bool same_user_namespace(uint32_t pid)
 {
 	struct stat own, its;
@@ -73,7 +73,7 @@ static bool same_user_namespace(uint32_t pid)
 	       own.st_dev == its.st_dev && own.st_ino == its.st_ino;
 }
 
-/* The kernel numbers threads as this process sees them, and so must /proc. */
+/* Is /proc of our PID namespace? The kernel's requests have the thread IDs of that namespace. */
 static bool proc_is_ours(void)
 {
 	char own[16];

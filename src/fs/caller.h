@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The thread that has made a request, and waits for the answer. */
+/* The thread that made a request and waits for the answer, as /proc describes it. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* caller_status() - its /proc/PID/status, as a string of less than @size. false: there is none. */
+/* caller_status() - read /proc/@pid/status into @text, a string. false: it failed. */
 bool caller_status(uint32_t pid, char *text, size_t size);
 
-/* caller_value() - what stands behind @key ("\nUid:") in it, or NULL. */
+/* caller_value() - the text after @key ("\nUid:") in a status, or NULL. */
 const char *caller_value(const char *text, const char *key);

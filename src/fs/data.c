@@ -10,17 +10,16 @@
 #include "relay_priv.h"
 
 /*
- * A program that reads a file to its end asks once more behind a short read. Where that ended at
- * the size that the host has told, it is the end; so soon afterwards it is repeated without asking,
- * once.
+ * A program that reads a file to its end reads once more after a short read. If the short read
+ * ended at the size that the host has told, that is the end of the file. For this time the next
+ * read there gets 0 bytes without asking the host, once.
  */
 #define END_TRUST_NS (2 * NSEC_PER_MS)
 
-/* Where reads and writes alternate, the host sees a read of every so many ns. */
+/* Where reads and writes alternate, the host sees one read in this time. */
 #define ATIME_NS (10 * NSEC_PER_MS)
 
-/* Of small misses one in so many is timed: two readings of the clock cost as much as a look at the
- * window. */
+/* Time one small miss in so many: to read the clock twice costs as much as a window look-up. */
 #define MISS_TIMED 8u
 
 /* What is known of a file when an access to it begins. All of it may change at once. */
@@ -28,7 +27,7 @@ struct known {
 	bool size;	/* the size is known */
 	uint64_t limit; /* whole pages inside the file, in bytes */
 	enum privs privs;
-	bool atime_due; /* a read must be seen by the host */
+	bool atime_due; /* the host must see the next read */
 };
 
 static struct known inode_known(struct inode *i)
@@ -49,7 +48,7 @@ static void renew_size(struct relay *r, struct inode *i)
 	uint64_t asked = inode_epoch();
 	struct fuse_attr attr;
 
-	/* relaxed: who misses it learns the same from the next reply */
+	/* relaxed: a thread that misses it learns the same from the next reply */
 	if (!atomic_load_explicit(&i->size_wanted, memory_order_relaxed))
 		return;
 	if (atomic_exchange(&i->size_wanted, false) &&
@@ -68,29 +67,29 @@ static void learn_from_read(struct inode *i, const struct known *k, const struct
 	if (got && got < in->size) {
 		inode_learn_end(i, end, asked, END_TRUST_NS);
 	} else if (!got && k->size && in->offset < k->limit) {
-		/* The end is somewhere before: until we know where, nothing is touched there. */
+		/* The file has become shorter. Until we know its size, do not use the window. */
 		inode_size_unknown(i);
 	} else if (!k->size || end > k->limit + PAGE_4K) {
-		/* Still data where we thought the end was, or no idea at all. */
+		/* There is data where we thought the end was, or we do not know the size. */
 		atomic_store(&i->size_wanted, true);
 	}
 }
 
-/* A request on one of the two ways. */
+/* A READ or WRITE, which goes through the window or over the virtqueue. */
 struct trip {
 	struct inode *i; /* or NULL */
 	enum cost_op op;
 	uint64_t off;
 	uint32_t size;
 	struct known known; /* of the file, from before a reply of the host */
-	bool unseen;	    /* the window declined it, and has yet to count it */
-	bool both;	    /* either way is open: what it costs can be compared */
-	enum cost_way way;  /* that was chosen */
-	bool sample;	    /* its cost is wanted */
-	uint64_t begin;	    /* in ns; 0 when not wanted */
+	bool unseen;	    /* the window declined it and has not counted the miss yet */
+	bool both;	    /* window and virtqueue are both possible: compare their cost */
+	enum cost_way way;  /* the one that was chosen */
+	bool sample;	    /* measure its cost */
+	uint64_t begin;	    /* in ns; 0: not measured */
 };
 
-/* Does a look at the window suffice? Where the way is chosen by cost it does not. */
+/* Does the window decline it without taking locks? Not asked where the cost decides. */
 static bool trip_declined(struct trip *t)
 {
 	t->unseen =
@@ -104,7 +103,7 @@ static bool trip_inside(const struct trip *t)
 	return t->size && range_ok(t->off, t->size, t->known.limit);
 }
 
-/* What a trip to the host leaves time for. */
+/* Called while the host works on the request: count the miss. */
 static void trip_under_way(void *arg)
 {
 	struct trip *t = arg;
@@ -114,7 +113,7 @@ static void trip_under_way(void *arg)
 	t->known = inode_known(i);
 	if (!trip_inside(t) || dax_note_miss(i->dax, FOFF(t->off), t->size, t->known.limit, write))
 		return;
-	/* Whoever shortens the file waits for this, or is there already: then it does not count. */
+	/* Keep truncations out. If one is running, do not count the miss. */
 	if (pthread_rwlock_tryrdlock(&i->io))
 		return;
 	t->known = inode_known(i);
@@ -123,7 +122,7 @@ static void trip_under_way(void *arg)
 	(void)pthread_rwlock_unlock(&i->io);
 }
 
-/* May an access use the window, and is that the cheaper way? */
+/* May the access use the window, and is that cheaper than the virtqueue? */
 static bool trip_by_window(struct relay_req *q, struct trip *t)
 {
 	if (!t->i->use_dax || !trip_inside(t) || t->size > q->r->wish.max_write)
@@ -145,12 +144,12 @@ static void trip_ended(struct relay_req *q, const struct trip *t, enum cost_way 
 	ns = time_now_ns() - t->begin;
 	if (t->sample && (way == COST_VIRTQUEUE || !dax_has_mapped()))
 		cost_sample(&q->r->cost, t->op, t->size, way, ns);
-	/* It was not our choice: mappings are made to spare such requests. */
+	/* The window was chosen but could not serve it: tell what a mapping would have saved. */
 	if (way == COST_VIRTQUEUE && t->way == COST_WINDOW)
 		dax_missed(q->r->dax, t->both ? ns : MISS_TIMED * ns);
 }
 
-/* The exchange with the host, of a request that does not use the window. */
+/* Send a request that does not use the window to the host. */
 static int trip_by_host(struct relay_req *q, struct trip *t, struct relay_rep *rep)
 {
 	struct client_slot *s = q->w->slot;
@@ -163,7 +162,7 @@ static int trip_by_host(struct relay_req *q, struct trip *t, struct relay_rep *r
 	t->begin = t->i && t->i->dax && (t->both || ++q->w->misses % MISS_TIMED == 0)
 			   ? time_now_ns()
 			   : 0;
-	/* What misses the window tells the cost of the other way, too. */
+	/* A miss also measures the cost of the virtqueue. */
 	t->sample = t->both && (t->way == COST_WINDOW || t->sample);
 	r = relay_exchange(q, rep);
 	if (r == 0)
@@ -172,9 +171,9 @@ static int trip_by_host(struct relay_req *q, struct trip *t, struct relay_rep *r
 }
 
 /*
- * A read moves atime when that is not younger than mtime or ctime (relatime). The host does it by
- * its own rules, if it sees the first read after such a time moved; of more there is no need. Where
- * reads and writes alternate it sees one in ATIME_NS.
+ * A read updates atime if that is not later than mtime or ctime (relatime). The host does so by its
+ * own rules if it sees the first read after one of these changed; it need not see more. Where reads
+ * and writes alternate, it sees one read in ATIME_NS.
  */
 static bool read_from_window(struct relay_req *q, struct trip *t)
 {
@@ -200,15 +199,17 @@ static bool read_from_window(struct relay_req *q, struct trip *t)
 
 static void atime_settled(struct inode *i)
 {
-	/* A write that comes now is one behind this read. */
+	/* Cleared before the read is sent: a write from now on counts as later than this read. */
 	if (!i->atime_due)
 		return;
 	i->atime_due = false;
 	i->atime_ns = time_now_ns();
 }
 
-/* The file that is read or written; NULL: it is nothing to the window, nor beside pages of the
- * guest. */
+/*
+ * The entry of the file that is read or written. NULL: there is none, and neither the window nor
+ * the guest's page cache matters.
+ */
 static struct inode *data_inode(struct relay_req *q)
 {
 	return relay_keeps_files(q->r) ? inode_get_open(q->r->inodes, q->h->nodeid, q->w->memos)
@@ -254,7 +255,7 @@ static enum privs privs_after(const struct fuse_write_in *in)
 
 /*
  * A write through the window must look like one. The first write after an open or a change of
- * attributes goes to the host, which drops setuid, setgid and capabilities; mtime follows
+ * attributes goes to the host, which drops setuid, setgid and capabilities. The mtime is set later
  * (fs/upkeep.h). False: it was not written.
  */
 static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in, struct trip *t,
@@ -283,8 +284,10 @@ static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in,
 	return true;
 }
 
-/* The host has written: what follows for us, before the kernel hears of it. Returns how much; 0 is
- * an error, too. */
+/*
+ * Note what a WRITE by the host changes for us, before the kernel gets the reply. Returns how many
+ * bytes were written; 0 if none, or on an error.
+ */
 static uint32_t written_by_host(struct relay_req *q, struct trip *t, const struct fuse_write_in *in,
 				const struct relay_rep *rep)
 {
@@ -310,7 +313,7 @@ static uint32_t written_by_host(struct relay_req *q, struct trip *t, const struc
 	return out.size;
 }
 
-/* Answer that all was written, or as an error. */
+/* Answer a WRITE: @size bytes were written, or @error. */
 static void answer_written(struct relay_req *q, int error, uint32_t size)
 {
 	*(struct fuse_write_out *)relay_payload(q) = (struct fuse_write_out){ .size = size };
@@ -347,8 +350,9 @@ static void write_direct(struct relay_req *q, struct inode *i, const struct fuse
 }
 
 /*
- * Write @len bytes at @off, which lie in the request at @data, as a request of its own. It is put
- * in front of what follows in the buffer. Returns how many were written, or a negative errno.
+ * Send @len bytes at @off of a write-back as a WRITE of their own. They lie at @data in the request
+ * buffer and are moved to its front, over bytes that are done. Returns how many were written, or a
+ * negative errno.
  */
 static int write_back_part(struct relay_req *q, struct inode *i, uint64_t off, uint32_t len,
 			   const char *data)
@@ -375,9 +379,10 @@ static int write_back_part(struct relay_req *q, struct inode *i, uint64_t off, u
 }
 
 /*
- * Pages that stores made dirty are written back: without what is newer on the host
- * (fs/page_cache.h), and to the end. The kernel takes no notice of a write-back that was cut short
- * (fs/fuse/file.c, fuse_writepage_end()), so that nobody would hear of the error behind it.
+ * Write back pages that stores made dirty, but not the bytes that are newer on the host
+ * (fs/page_cache.h). After a short write go on until all is written or an error comes: the kernel
+ * ignores that a write-back was short (fs/fuse/file.c, fuse_writepage_end()), so nobody would learn
+ * of the error.
  */
 static void write_back(struct relay_req *q, struct inode *i, const struct fuse_write_in *in)
 {

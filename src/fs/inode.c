@@ -24,9 +24,8 @@ struct inode_shard {
 #define TRIM_AFTER 8192u
 
 /*
- * Sizes that the host has told of files without an entry, which get one when they are opened. A
- * number is stored as check = nodeid ^ size, so that a reader sees when the two words are not of
- * one file.
+ * Sizes that the host told of files without an entry (they get one when they are opened). A slot
+ * has no lock: check = nodeid ^ size, so a reader notices when the two words are not of one file.
  */
 #define TOLD 1024u
 
@@ -36,8 +35,8 @@ struct told {
 
 struct inode_table {
 	struct dax *dax;
-	_Atomic uint64_t gone;	      /* entries taken out, and one */
-	_Atomic unsigned int touched; /* entries, or for a moment more */
+	_Atomic uint64_t gone;	      /* entries removed so far, plus one */
+	_Atomic unsigned int touched; /* entries with touched set; may be too high for a moment */
 	struct inode_shard shard[SHARDS];
 	struct told told[TOLD];
 };
@@ -52,7 +51,7 @@ static uint64_t node_hash(uint64_t v)
 	return v ^ v >> 31;
 }
 
-/* Few, because an entry is small, and seldom are two files settled at a time. */
+/* Few shared locks instead of one in each entry: entries are many, collisions are rare. */
 #define SETTLING 32u
 
 static pthread_mutex_t settling[SETTLING] = { [0 ... SETTLING - 1] = PTHREAD_MUTEX_INITIALIZER };
@@ -179,7 +178,7 @@ void inode_told_early(struct inode_table *t, uint64_t nodeid, uint64_t size)
 	atomic_store_explicit(&o->size, size, memory_order_relaxed);
 }
 
-/* What was told last, or INODE_SIZE_UNKNOWN. */
+/* The size of inode_told_early(), or INODE_SIZE_UNKNOWN. */
 static uint64_t told_early(struct inode_table *t, uint64_t nodeid)
 {
 	const struct told *o = told_of(t, nodeid);
@@ -270,9 +269,10 @@ struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inod
 	struct inode *i;
 
 	/*
-	 * What has gone before its file was opened again we see in gone, by the shard's lock and
-	 * the kernel's word; and now that it is open it does not go. Other entries may, so they are
-	 * not touched.
+	 * If the entry was removed before its file was opened again, we see it in gone: the removal
+	 * is ordered before that open by the shard's lock, and the open before this request by the
+	 * kernel. While the file is open its entry is not removed. Entries of other memos may be
+	 * freed, so do not access them.
 	 */
 	if (m->gone == gone && m->nodeid == nodeid) {
 		atomic_fetch_add(&m->inode->refs, 1);
@@ -284,7 +284,7 @@ struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inod
 	return i;
 }
 
-/* Does nobody need the entry? If so but for references, then the last of them is told. */
+/* Can the entry be freed? If only references keep it, inode_put() of the last one frees it. */
 static bool unneeded_locked(struct inode *i)
 {
 	return i->forgotten && !i->opens &&
@@ -292,9 +292,8 @@ static bool unneeded_locked(struct inode *i)
 }
 
 /*
- * Do something to the entry of @nodeid, if there is one; it goes when nobody needs it any more.
- * Returns what
- * @change_locked does, or false.
+ * Call @change_locked (or nothing, if NULL) for the entry of @nodeid, if there is one, and free the
+ * entry if nobody needs it any more. Returns the result of @change_locked, or false.
  */
 static bool inode_change(struct inode_table *t, uint64_t nodeid,
 			 bool (*change_locked)(struct inode *i))
@@ -322,9 +321,9 @@ static bool inode_change(struct inode_table *t, uint64_t nodeid,
 		return r;
 	if (atomic_load(&i->touched))
 		atomic_fetch_sub(&t->touched, 1);
-	/* Without the lock: what is mapped is waited for. */
+	/* Without the lock, because it waits for copies and mappings. */
 	inode_free(i);
-	/* Some ms for each thousands of FORGETs. */
+	/* It takes some ms, so only once in thousands of FORGETs. */
 	if (gone % TRIM_AFTER == 0)
 		(void)malloc_trim(0);
 	return r;
@@ -337,8 +336,7 @@ void inode_put(struct inode_table *t, struct inode *i)
 	if (!i)
 		return;
 	nodeid = i->nodeid;
-	/* From here on it may be gone: another can have got a reference and be quicker to give it
-	 * back. */
+	/* From here on it may be freed: another thread may get a reference and put it first. */
 	if (atomic_fetch_sub(&i->refs, 1) == (INODE_GOING | 1))
 		(void)inode_change(t, nodeid, NULL);
 }
@@ -346,7 +344,7 @@ void inode_put(struct inode_table *t, struct inode *i)
 bool inode_touched(struct inode_table *t, struct inode *i)
 {
 	if (!atomic_load(&i->touched)) {
-		/* Counted before it is seen, or settling it could take away what another counted. */
+		/* Count first: who sees touched subtracts one, which must be this one. */
 		atomic_fetch_add(&t->touched, 1);
 		if (atomic_exchange(&i->touched, true))
 			atomic_fetch_sub(&t->touched, 1);
@@ -356,7 +354,7 @@ bool inode_touched(struct inode_table *t, struct inode *i)
 
 bool inode_any_touched(struct inode_table *t)
 {
-	/* Counted until the host has it, so that 0 says that nobody is about to set a time either. */
+	/* A file counts until the host has its mtime, so 0 means that no thread is setting one. */
 	return atomic_load(&t->touched);
 }
 
@@ -440,7 +438,7 @@ struct inode *inode_get_closed(struct inode_table *t, uint64_t nodeid)
 
 static bool let_go_locked(struct inode *i)
 {
-	/* As if it was forgotten: what is known of a closed file serves its next opening only. */
+	/* As after FORGET: only the next open could use what we know of a closed file. */
 	if (!i->opens)
 		i->forgotten = true;
 	return false;
@@ -493,7 +491,7 @@ void inode_learn_size(struct inode *i, uint64_t size, uint64_t asked)
 {
 	bool shrunk;
 
-	/* Nothing new, overtaken or not. */
+	/* Nothing to change, whatever the epoch. */
 	if (i->size == size && !i->size_wanted && !i->end_until)
 		return;
 	(void)pthread_mutex_lock(&i->lock);

@@ -14,9 +14,10 @@
 #include "fs/notifier.h"
 
 /*
- * Longer than any host takes that is not stuck. Direct writes that programs have submitted without
- * waiting (libaio, io_uring) can fill the kernel's queue of background requests, and the write-back
- * that the notification waits for stands behind them: then only their answers make it go on.
+ * How long a worker waits: longer than a host takes that is not stuck. It must not wait forever:
+ * asynchronous direct writes (libaio, io_uring) can fill the kernel's queue of background requests,
+ * the write-back that the notification waits for is queued behind them, and only the workers'
+ * answers to these writes let it proceed.
  */
 #define WAIT_NS (100 * NSEC_PER_MS)
 
@@ -24,12 +25,12 @@ struct notice {
 	struct notice *next;
 	uint64_t nodeid, off, len;
 	bool sent;
-	bool awaited; /* else the thread frees it */
+	bool awaited; /* a worker waits for it and frees it; otherwise the thread frees it */
 };
 
 struct notifier {
 	int fd;
-	pthread_mutex_t lock; /* guards the rest and all notices; nothing is taken under it */
+	pthread_mutex_t lock; /* guards the fields below and all notices; a leaf */
 	pthread_cond_t work;
 	pthread_cond_t done;
 	struct notice *first, **last;
@@ -99,7 +100,7 @@ static void *notifier_main(void *arg)
 	return NULL;
 }
 
-/* False: there is nobody who would send it. */
+/* False: there is no thread that would send it. */
 static bool add_locked(struct notifier *n, struct notice *c)
 {
 	if (!n->running && !n->stop)

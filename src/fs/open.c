@@ -62,12 +62,12 @@ static struct fuse_open_out *open_out(const struct relay_rep *rep, size_t off)
 }
 
 /*
- * As relay_exchange(). With @noatime the host is asked not to move atime when this is read; that is
- * the owner's or root's to ask (open(2)), so a host that refuses it is asked without.
+ * As relay_exchange(). With @noatime add O_NOATIME, so that reads do not update atime on the host.
+ * Only the owner and root may use it (open(2)): if the host refuses it, ask again without.
  */
 static int exchange_open(struct relay_req *q, bool noatime, struct relay_rep *ret)
 {
-	/* OPEN, OPENDIR, CREATE and TMPFILE all begin with the flags; the request is ours to change. */
+	/* OPEN, OPENDIR, CREATE and TMPFILE all begin with the flags. We may change the request. */
 	uint32_t *flags = (uint32_t *)q->p.arg;
 	int r;
 
@@ -114,7 +114,7 @@ void relay_open(struct relay_req *q)
 	relay_pass(q);
 }
 
-/* Another may have made it before, and O_TRUNC emptied it. */
+/* CREATE may have found an existing file and truncated it (O_TRUNC): drop its mappings. */
 static void emptied(struct inode *i, uint64_t size)
 {
 	inode_io_lock(i, true);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// WRITEs of a file beside the pages of it that the guest's page cache holds.
+// The order of WRITEs to a file whose pages are in the guest's page cache.
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,8 +12,8 @@
 #define STRIPES 16u
 
 /*
- * WRITTEN ranges that are kept of a file. An old one matters only to a write-back that the kernel
- * has queued since before the direct write, so that the oldest are of no use any more.
+ * How many WRITTEN ranges of a file are kept; more replace the oldest. A range matters only to a
+ * write-back that the kernel queued before the direct write, so the oldest are hardly needed.
  */
 #define WRITTEN_MAX 64u
 
@@ -31,7 +31,7 @@ static struct stripe *stripe_of(const struct page_cache *pc)
 	return &stripes[(uintptr_t)pc / 64 % STRIPES];
 }
 
-/* The last in the list of each file that is mapped. */
+/* The last in the list of each file that is mapped. Shared: nobody changes it. */
 static struct page_range mapped_mark = { .state = PAGE_RANGE_MAPPED };
 
 static bool mapped_locked(const struct page_cache *pc)
@@ -63,7 +63,7 @@ static bool overlaps(const struct page_range *r, uint64_t off, uint64_t end)
 	return r->off < end && off < r->end;
 }
 
-/* Whoever begins is first in the list, so that the oldest are last. */
+/* Add at the front, so that the oldest are last. */
 static void add_locked(struct page_cache *pc, struct page_range *r)
 {
 	r->next = pc->ranges;
@@ -79,8 +79,10 @@ static void remove_locked(struct page_cache *pc, const struct page_range *r)
 	*p = r->next;
 }
 
-/* Take [off, end) away from what the WRITTEN range *@p covers; it may become two. False: nothing is
- * left. */
+/*
+ * Cut [off, end) out of the WRITTEN range *@p, which may leave two ranges. False: nothing is left,
+ * and *@p is the next one.
+ */
 static bool cut_locked(struct page_range **p, uint64_t off, uint64_t end)
 {
 	struct page_range *r = *p, *rest;
@@ -114,7 +116,7 @@ void page_cache_read(struct page_cache *pc, uint64_t off, uint64_t size)
 		to = UINT64_MAX;
 	to = to > UINT64_MAX - PAGE_4K ? UINT64_MAX : align_up(to, PAGE_4K);
 	scoped_lock(&stripe_of(pc)->lock);
-	/* Before the data is read: who writes later sees it, or is seen by this read. */
+	/* Before the data is read: a write that misses the mark ends before this read. */
 	set_mapped_locked(pc);
 	while ((r = *p))
 		if (r->state != PAGE_RANGE_WRITTEN || !overlaps(r, from, to) ||
@@ -130,7 +132,7 @@ static bool being_backed_locked(const struct page_cache *pc, uint64_t off, uint6
 	return false;
 }
 
-/* In a slot of the list; the request was checked, so that the end does not overflow. */
+/* Add @r, which the caller owns. A range that would overflow ends at UINT64_MAX. */
 static void begin_locked(struct page_cache *pc, struct page_range *r, enum page_range_state state,
 			 uint64_t off, uint64_t size)
 {
@@ -157,7 +159,7 @@ void page_cache_write_begin(struct page_cache *pc, struct page_range *r, uint64_
 	r->state = PAGE_RANGE_WRITING;
 }
 
-/* Put a WRITTEN range in the list, or into one that it touches; without memory it is forgotten. */
+/* Add a WRITTEN range, merged with those that it touches. It is lost if there is no memory. */
 static void keep_locked(struct page_cache *pc, uint64_t off, uint64_t end)
 {
 	struct page_range **p, *r;

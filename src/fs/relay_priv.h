@@ -45,7 +45,7 @@ void relay_finish(struct relay_req *q, int r);
 /* relay_forward() - exchange and pass, or the error. Returns 0 when the host answered without error. */
 int relay_forward(struct relay_req *q, struct relay_rep *ret);
 
-/* relay_keeps_files() - do open files have an entry in the inode table? Constant after INIT. */
+/* relay_keeps_files() - do open files get an entry in the inode table? Constant after INIT. */
 static inline bool relay_keeps_files(const struct relay *r)
 {
 	return r->dax || r->direct_mmap;
@@ -82,16 +82,16 @@ void relay_flush(struct relay_req *q);	 /* FLUSH, FSYNC */
 void relay_setxattr(struct relay_req *q);
 
 /*
- * relay_tell_caller() - put user and group of the one who asks into a request that came without, for a
- * host that has to know whether set-id bits stay. Nothing where that cannot be found out.
+ * relay_tell_caller() - put the caller's user and group into a request that came without them. The
+ * host needs them to decide whether set-id bits stay. Does nothing if they cannot be found.
  */
 void relay_tell_caller(struct relay_req *q);
 
 /*
- * relay_note_attr() - attributes that the host was asked for at epoch @asked: the size, and set-id bits that the
- * next write must drop.
- * relay_note_entry() - those in the fuse_entry_out at @reply. The kernel may not keep a mode with set-id bits, so
- * their time of validity in the reply becomes 0.
+ * relay_note_attr() - note attributes that the host was asked for at epoch @asked: the size, and
+ * set-id bits, which the next write must drop.
+ * relay_note_entry() - the same for the fuse_entry_out at @reply. If the mode has set-id bits, set
+ * attr_valid in the reply to 0, so that the kernel does not cache them.
  */
 void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr,
 		     uint64_t asked);

@@ -40,10 +40,10 @@ void relay_settle_times(struct relay *r, uint64_t nodeid)
 }
 
 /*
- * A write past the kernel's page cache takes set-id bits away on the host, and the kernel goes on
- * believing in those that it knows (fs/fuse/file.c sends FUSE_WRITE_KILL_SUIDGID and forgets only
- * size and times). A program that anybody has written must not run with them, so the kernel may not
- * keep such a mode: it asks each time.
+ * A write that bypasses the kernel's page cache clears set-id bits on the host, but the kernel
+ * keeps those in its cached mode (fs/fuse/file.c sends FUSE_WRITE_KILL_SUIDGID and invalidates only
+ * size and times). It would then run a program with set-id bits that somebody has just overwritten.
+ * So the kernel must not cache such a mode: it asks each time.
  */
 static bool may_keep(const struct fuse_attr *attr)
 {
@@ -54,7 +54,7 @@ void relay_note_entry(struct relay *r, void *reply, uint64_t asked)
 {
 	struct fuse_entry_out out;
 
-	/* The host can still write to it: copied once, and only the copy is used. */
+	/* The host can still change the reply: copy it once and use only the copy. */
 	memcpy(&out, reply, sizeof(out));
 	if (!out.nodeid)
 		return;
@@ -65,7 +65,7 @@ void relay_note_entry(struct relay *r, void *reply, uint64_t asked)
 	memcpy(reply, &out, sizeof(out));
 }
 
-/* Of a reply to GETATTR or SETATTR. */
+/* Do not let the kernel cache set-id bits of a GETATTR or SETATTR reply. */
 static struct fuse_attr limit_attr(void *reply)
 {
 	struct fuse_attr_out out;
@@ -78,7 +78,7 @@ static struct fuse_attr limit_attr(void *reply)
 	return out.attr;
 }
 
-/* Of a reply to STATX, as far as it is used here. */
+/* The same for STATX. Returns only the attributes that are used here. */
 static struct fuse_attr limit_statx(void *reply)
 {
 	struct fuse_statx_out out;
@@ -148,7 +148,7 @@ void relay_readdirplus(struct relay_req *q)
 		if (!range_ok(off, FUSE_DIRENTPLUS_SIZE(&d), rep.len))
 			break;
 		next = off + FUSE_DIRENTPLUS_SIZE(&d);
-		relay_note_entry(q->r, at, asked); /* which comes first in it */
+		relay_note_entry(q->r, at, asked); /* a direntplus begins with the entry */
 	}
 	relay_pass(q);
 }
@@ -208,7 +208,7 @@ static int setattr_exchange(struct relay_req *q, struct inode *i, const struct f
 	return r;
 }
 
-/* A request that sets mtime itself: what is due for earlier writes must not come later. */
+/* This request sets mtime, so an mtime that is due for earlier writes must not replace it. */
 static int setattr_with_mtime(struct relay_req *q, struct inode *i,
 			      const struct fuse_setattr_in *in, struct relay_rep *rep)
 {
@@ -230,7 +230,7 @@ void relay_setattr(struct relay_req *q)
 	struct relay_rep rep;
 	int r;
 
-	/* Times that the caller sets replace those of earlier writes. */
+	/* If it does not set mtime, set the one that is due for earlier writes first. */
 	if (i && !mtime)
 		upkeep_settle(q->r->upkeep, i);
 	if (i && in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))

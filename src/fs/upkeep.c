@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What is due for a file some time after a request, done by a thread of its own.
+// Jobs that are due for a file some time after a request, done by a thread of its own.
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -13,16 +13,19 @@
 #include "fs/inode.h"
 #include "fs/upkeep.h"
 
-/* Files for which the same is due. Each stands in one list at most: a flag in its entry says so. */
+/*
+ * Files for which the same job is due. inode.listed keeps an entry from being twice in
+ * LIST_WRITTEN, and inode.closed_listed from being twice in the lists of closed files.
+ */
 struct due_list {
 	struct due {
 		uint64_t nodeid;
 		uint64_t at; /* ns */
-	} * due;	     /* in the order of time */
+	} * due;	     /* in order of time */
 	size_t n, cap;
 };
 
-/* What is due so soon is done together with what is due now. */
+/* A job that is due this soon is done together with one that is due now. */
 #define SLACK_NS (100 * NSEC_PER_MS)
 
 enum {
@@ -34,7 +37,7 @@ enum {
 struct upkeep {
 	struct client *client;
 	struct inode_table *inodes;
-	pthread_mutex_t lock; /* guards the rest; nothing is taken under it */
+	pthread_mutex_t lock; /* guards the fields below; a leaf */
 	pthread_cond_t work;
 	struct due_list list[LISTS];
 	pthread_t thread;
@@ -74,13 +77,13 @@ static void settle_node(struct upkeep *u, uint64_t nodeid)
 
 	if (!i)
 		return;
-	/* Before touched is read: a write that comes now lists the file again. */
+	/* Before touched is read: a later write then lists the file again. */
 	atomic_store(&i->listed, false);
 	upkeep_settle(u, i);
 	inode_put(u->inodes, i);
 }
 
-/* Without memory nothing is done: a time is set when the file is closed, a mapping is evicted. */
+/* False: no memory. The file is not listed; mtime is then set at close, mappings get evicted. */
 static bool room_locked(struct due_list *l)
 {
 	size_t cap = l->cap ? 2 * l->cap : 64;
@@ -125,7 +128,7 @@ void upkeep_closed(struct upkeep *u, uint64_t nodeid)
 	add(u, LIST_CLOSED, nodeid);
 }
 
-/* Has the host removed it? */
+/* Has the host removed it? An error counts as yes, such as ESTALE. */
 static bool removed(struct upkeep *u, uint64_t nodeid)
 {
 	struct fuse_attr attr;
@@ -152,7 +155,7 @@ static void check_closed(struct upkeep *u, unsigned int list, uint64_t nodeid)
 
 #define BATCH 1024u
 
-/* Take some of what is due by now from the list; 0: nothing is. */
+/* Move up to BATCH files that are due at @now from the list to @ret. 0: none is due. */
 static size_t take_locked(struct due_list *l, uint64_t now, uint64_t *ret)
 {
 	size_t n = 0;
@@ -166,7 +169,7 @@ static size_t take_locked(struct due_list *l, uint64_t now, uint64_t *ret)
 	return n;
 }
 
-/* Do what is due by now, without the lock meanwhile. */
+/* Do all jobs of a list that are due at @now. Releases the lock while it does. */
 static void work_locked(struct upkeep *u, unsigned int list, uint64_t now)
 {
 	uint64_t node[BATCH];

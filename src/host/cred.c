@@ -118,8 +118,8 @@ void cred_drop_fsetid(struct cred *c, gid_t group)
 	bool changed = false;
 
 	/*
-	 * A process that is not root, and a user namespace that does not know the group, stay what
-	 * they are: all that such a host writes is its own user's.
+	 * If this process is not root, or its user namespace does not have the group, the group
+	 * does not change: such a host writes everything as its own user anyway.
 	 */
 	if (cred_root && group != 0)
 		c->changed = syscall(SYS_setresgid, -1, group, -1) == 0;

@@ -275,7 +275,7 @@ static void *devq_thread(void *arg)
 		if (pfd[1].revents)
 			break;
 		if (pfd[0].revents & (POLLERR | POLLNVAL)) {
-			devq_broken(v, "the kick descriptor is no good");
+			devq_broken(v, "the kick descriptor cannot be polled");
 			break;
 		}
 		if (pfd[0].revents & POLLIN) {

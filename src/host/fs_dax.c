@@ -46,7 +46,7 @@ bool fs_dax_wanted(struct fuse_server *s, int fd, const struct statx *stx)
 {
 	struct statfs fs;
 
-	/* The file system last: asking it may cost a network round trip. */
+	/* fstatfs() last: on a network file system it may ask the server. */
 	return s->cfg.window && S_ISREG(stx->stx_mode) && fs_dax_marked(s, fd, stx) &&
 	       fstatfs(fd, &fs) == 0 && fs_remote_check(s, &fs) == 0;
 }
@@ -127,8 +127,8 @@ int fs_op_setupmapping(struct fs_call *c)
 	if (write && s->cfg.readonly)
 		return -EROFS;
 	/*
-	 * Each file: there may be other file systems in the directory. One that cannot tell what it
-	 * is (a FUSE server without STATFS) is not mapped either.
+	 * Check each file, because other file systems may be mounted in the directory. Do not map
+	 * one whose statfs() fails either (a FUSE server without STATFS).
 	 */
 	r = fstatfs(i.i->fd, &fs) < 0 ? -EOPNOTSUPP : fs_remote_check(s, &fs);
 	if (r < 0)
@@ -137,7 +137,7 @@ int fs_op_setupmapping(struct fs_call *c)
 	 * By the nodeid, whatever the handle: it may have been opened for reading, and QEMU takes
 	 * only descriptors that are open for both, even for a mapping that cannot be written.
 	 */
-	noatime = atomic_load(&i.i->noatime) ? O_NOATIME : 0; /* else mmap(2) moves it */
+	noatime = atomic_load(&i.i->noatime) ? O_NOATIME : 0; /* or mmap(2) updates atime */
 	fd = fs_inode_open(s, i.i, O_RDWR | noatime);
 	if (fd < 0 && !write)
 		fd = fs_inode_open(s, i.i, O_RDONLY | noatime);

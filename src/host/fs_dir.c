@@ -30,7 +30,7 @@ static bool fs_dots(const char *name)
 	return !strcmp(name, ".") || !strcmp(name, "..");
 }
 
-/* @ino: the guest's number of the entry. */
+/* @ino: the inode number that the guest sees. */
 static int fs_put_dirent(struct fs_call *c, const struct fs_dent *d, uint64_t ino)
 {
 	static const char zero[8];
@@ -51,13 +51,13 @@ static int fs_put_dirent(struct fs_call *c, const struct fs_dent *d, uint64_t in
 }
 
 /*
- * The number that stands in a directory. For a mount point it is, as in any directory, that of the
- * directory it covers: to know better would take a system call for each entry.
+ * The inode number of an entry for the guest. For a mount point it is, as always with getdents(2),
+ * that of the covered directory: the mount's would take a system call for each entry.
  */
 static uint64_t fs_dent_ino(const struct fs_call *c, const struct fs_inode *dir,
 			    const struct fs_dent *d)
 {
-	/* The directory above the root is none of the guest's business. */
+	/* Do not show the guest the number of the directory above the root. */
 	if (dir == c->s->root && !strcmp(d->name, ".."))
 		return fs_ino(c, dir);
 	return fs_ino_on(c, dir->device, d->ino);

@@ -23,12 +23,13 @@ struct fs_transfer {
 	int fd;
 	bool write;
 	uint64_t off;
-	size_t done; /* bytes, also when an error came then */
+	size_t done; /* bytes transferred, even if an error followed */
 };
 
 /*
- * Is there reason to believe that more than @t->done could be had? A read that ends before the end of the file has met
- * an error, or the file has been shortened. Not asked of a file without a size: some of these block.
+ * After a short transfer: is it worth a retry? A read that stopped before the end of the file met
+ * an error, or somebody truncates the file now. A file without a size (/proc) is not read again,
+ * since some of these block.
  */
 static bool fs_cut_short(const struct fs_transfer *t)
 {
@@ -41,8 +42,9 @@ static bool fs_cut_short(const struct fs_transfer *t)
 
 /*
  * The kernel copies between the file and the guest's memory; memory that is gone is EFAULT there. A
- * request of more iovecs than one system call takes is served in parts. So is one that was cut short by an error:
- * the next part tells which. Returns 0, or the error that came behind @t->done bytes.
+ * request of more iovecs than one system call takes is served in parts. After a short part the rest
+ * is tried again, which returns the error that stopped it. Returns 0, or the error that came after
+ * @t->done bytes.
  */
 static int fs_transfer(struct fs_transfer *t, struct iov_cursor *mem, size_t len)
 {
@@ -88,9 +90,9 @@ int fs_op_read(struct fs_call *c)
 	t.fd = h.h->fd;
 	r = fs_transfer(&t, &c->out, in->size);
 	/*
-	 * A program that reads gets what there is, and the error with its next read. But the kernel fills
-	 * pages of its cache behind a short reply with zeroes, and believes that the file ends there: for it all of
-	 * the read has failed. Then it reads page by page.
+	 * read(2) gets the bytes before the error, and the error with the next call. A read for the
+	 * guest's page cache must fail as a whole: after a short reply the kernel would take this
+	 * for the end of the file and fill the pages with zeroes. It then reads page by page.
 	 */
 	if (r < 0 && (!t.done || !(in->read_flags & FUSE_READ_LOCKOWNER)))
 		return r;
@@ -116,7 +118,7 @@ int fs_op_write(struct fs_call *c)
 		fs_kill_setid(c, h.h->fd, &cred);
 	t.fd = h.h->fd;
 	r = fs_transfer(&t, &c->in, in->size);
-	/* The kernel ignores how much of its cached pages was written: only an error is heard of. */
+	/* In a write-back the kernel ignores how much was written, so return the error. */
 	if (r < 0 && (!t.done || in->write_flags & FUSE_WRITE_CACHE))
 		return r;
 	out.size = (uint32_t)t.done;

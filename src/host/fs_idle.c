@@ -18,40 +18,40 @@
  *   USED  users > 0. Whoever got it may use i->fd without a lock: it is not closed and does not
  *         change until that user puts the inode. Open files are users, too.
  *   IDLE  users == 0, i->fd open, in the list s->idle, who was used last in front.
- *   BARE  the same in the list s->bare: its mount has no handles.
- *   COLD  users == 0, i->fd == -1, i->handle says which inode it is.
+ *   BARE  the same, in the list s->bare: its mount has no file handles.
+ *   COLD  users == 0, i->fd == -1; i->handle identifies the inode.
  *   GONE  users == 0, i->fd == -1, no handle: somebody on this machine has removed it.
- *   KEPT  users == 0, i->fd open, in no list: the descriptor is all that there is of the inode. So
- *         are those that the guest has removed, and the root.
+ *   KEPT  users == 0, i->fd open, in no list: only the descriptor leads to the inode. So are
+ *         those that the guest has removed, those whose handle cannot be had, and the root.
  *
  * To get an idle or used inode takes no system call; to get a cold one, open_by_handle_at(2): until
  * that has returned the inode is used with i->fd == -1, and nobody else looks at that. Of two that
- * open it at a time one closes its descriptor again. One that is gone is ESTALE.
+ * open it at a time one closes its descriptor again. To get one that is GONE fails with ESTALE.
  *
  * An idle inode becomes cold when there are too many (fs_idle_trim()), or when nobody has used it
- * for cfg.idle_seconds: then a thread, the closer, closes its descriptor. What holds a descriptor
- * keeps its room on the disk, so the room of what is removed on this machine comes back within
- * these seconds, or at once if it was cold. A bare inode cannot be opened again, so the closer only
- * looks, as often, whether its last link is gone, and then closes it for good. With no inode idle
- * or bare the closer sleeps; those that are cold cost it nothing.
+ * for cfg.idle_seconds: then a thread, the closer, closes its descriptor. An open descriptor keeps
+ * the disk blocks of a removed file. So the blocks of a file that is removed on this machine are
+ * free after these seconds, or at once if the inode was cold. A bare inode cannot be opened again:
+ * after the same time the closer only checks whether its last link is gone, and then closes it
+ * for ever. While no inode is idle or bare the closer sleeps; cold ones cost it nothing.
  *
- * Who closes is a user of the inode while it asks for the handle. The inode becomes cold only if
- * there is no other user at the end.
+ * A thread that closes a descriptor counts as a user of the inode while it asks for the handle. The
+ * inode becomes cold only if there is no other user after that.
  *
  * A handle leads to the inode as long as the file system has it: until its last link is gone and
  * its last descriptor is closed. A link goes away
  *
  *  1. by the guest's UNLINK, RMDIR or RENAME. Between fs_removing_begin() and fs_removing_end()
- *     the inode is used, and a cold one is opened before. They hold s->removing, so that one that
- *     the guest comes to know meanwhile does not become cold. If no link is left in the end the
- *     inode is nameless: a program of the guest may still use it, and it is kept. So is what
- *     TMPFILE makes, as long as it gets no name.
- *  2. by somebody on this machine. Then a cold inode is gone, ESTALE. This cannot be prevented, and
- *     is what virtiofsd does; the guest's kernel looks the name up again.
+ *     the inode is used, and a cold one is opened first. s->removing is held meanwhile, so that
+ *     an inode that the guest looks up in between does not become cold. If no link is left after
+ *     that, the inode is nameless: a program of the guest may still use it, so it is kept. A file
+ *     of TMPFILE is nameless from the start, and kept until it gets a name.
+ *  2. by somebody on this machine. Then a cold inode is gone (ESTALE). This cannot be prevented,
+ *     and virtiofsd does the same; the guest's kernel looks the name up again.
  *
- * What remains: a file that the guest has open, or parts of which are mapped in the window, keeps
- * its room as it would on this machine. The guest's daemon drops mappings when it wants room in the
- * window and when its kernel forgets the file.
+ * Limits: a removed file that the guest has open, or has mapped in the window, keeps its disk
+ * blocks, as it would for a program on this machine. vfsdaxfuse unmaps it some seconds after the
+ * close (see fs/upkeep.h), when its kernel forgets the file, or when the window is full.
  *
  * The number of an inode that is gone may be given to a new one. So (device, number, mount)
  * identifies an inode only together with its handle, in which there is a generation; or with its
@@ -59,7 +59,7 @@
  */
 
 #define FS_IDLE_BATCH 32   /* of descriptors that are closed at a time */
-#define FS_BARE_BATCH 1000 /* of bare inodes that are looked at in a second */
+#define FS_BARE_BATCH 1000 /* of bare inodes that are checked in a second */
 
 static uint32_t fs_seconds(void)
 {
@@ -138,10 +138,10 @@ void fs_inode_nameless(struct fuse_server *s, struct fs_inode *i)
 	i->nameless = true;
 }
 
-/* What is to become of an inode that nobody uses. */
+/* What to do with the descriptor of an unused inode. FS_AGAIN: check again later. */
 enum fs_fate { FS_CLOSE, FS_KEEP, FS_AGAIN };
 
-/* Looks at @i, which is used. *@ret_handle: if it has none yet and needs one. */
+/* Decide for @i, which the caller uses. Sets *@ret_handle if @i needs a handle and has none. */
 static enum fs_fate fs_idle_fate(const struct fs_inode *i, bool nameless,
 				 struct file_handle **ret_handle)
 {
@@ -149,7 +149,7 @@ static enum fs_fate fs_idle_fate(const struct fs_inode *i, bool nameless,
 
 	if (fs_stat(i->fd, &stx) < 0)
 		return FS_KEEP;
-	/* Some file systems leave a directory's count of links alone when it is removed. */
+	/* Some file systems do not change the link count of a removed directory. */
 	if (nameless && (stx.stx_nlink == 0 || S_ISDIR(i->type)))
 		return FS_KEEP;
 	if (stx.stx_nlink == 0)
@@ -160,8 +160,8 @@ static enum fs_fate fs_idle_fate(const struct fs_inode *i, bool nameless,
 }
 
 /*
- * Close the descriptor of who was used longest ago, of @list; or see that it must stay. false:
- * there is none, or none that came before @before.
+ * Close the descriptor of the inode of @list that was used longest ago, or find that it must stay
+ * open. false: the list is empty, or all its inodes were put there after @before.
  */
 static bool fs_idle_close_one(struct fuse_server *s, const struct fs_link *list, uint32_t before)
 {
@@ -224,7 +224,10 @@ void fs_idle_trim(struct fuse_server *s)
 	(void)pthread_rwlock_unlock(&s->removing);
 }
 
-/* Close at most @n of @list that came before @before, some at a time, so that who removes can. */
+/*
+ * Close at most @n of @list that were put there up to @before, and release s->removing from time to
+ * time, so that requests that remove names can go on.
+ */
 static void fs_close_old(struct fuse_server *s, const struct fs_link *list, uint32_t before,
 			 unsigned int n)
 {
@@ -232,7 +235,7 @@ static void fs_close_old(struct fuse_server *s, const struct fs_link *list, uint
 
 	for (unsigned int done = 0; more && done < n; done += FS_IDLE_BATCH) {
 		if (pthread_rwlock_trywrlock(&s->removing) != 0)
-			return; /* in a second, then */
+			return; /* try again in a second */
 		for (unsigned int k = 0; more && k < FS_IDLE_BATCH; k++)
 			more = fs_idle_close_one(s, list, before);
 		(void)pthread_rwlock_unlock(&s->removing);
@@ -272,7 +275,7 @@ static void *fs_closer(void *arg)
 
 		if (now < s->cfg.idle_seconds)
 			continue;
-		/* A session that ends drops them itself. */
+		/* The session begins or ends now; at the end it drops all inodes itself. */
 		if (pthread_rwlock_tryrdlock(&s->session) != 0)
 			continue;
 		fs_close_old(s, &s->idle, now - s->cfg.idle_seconds, UINT32_MAX);
@@ -290,8 +293,8 @@ void fs_closer_start(struct fuse_server *s)
 		return;
 	r = pthread_create(&s->closer, NULL, fs_closer, s);
 	if (r)
-		log_warn("cannot make a thread: what is removed on this machine keeps its room as "
-			 "long as the guest knows it: %s",
+		log_warn("cannot make a thread (%s): files that are removed on this machine keep "
+			 "their disk blocks as long as the guest knows them",
 			 strerror(r));
 	s->closer_runs = r == 0;
 }
@@ -339,7 +342,7 @@ int fs_removing_begin(struct fuse_server *s, const struct fs_inode *dir, const c
 	(void)pthread_rwlock_rdlock(&s->removing);
 	fd = openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno; /* whoever removes it will see */
+		return errno == ENOENT ? 0 : -errno; /* no such name: no inode to keep */
 	r = fs_stat(fd, &stx);
 	return r ? r : fs_inode_get_same(s, &fd, &stx, ret_i);
 }
@@ -348,7 +351,7 @@ void fs_removing_end(struct fuse_server *s, struct fs_inode *i, bool removed)
 {
 	struct statx stx;
 
-	/* Of two that remove the last two names at a time, one at least sees that none is left. */
+	/* If two requests remove the last two names at a time, at least one sees no link left. */
 	if (i && removed && fs_stat(i->fd, &stx) == 0 && (stx.stx_nlink == 0 || S_ISDIR(i->type)))
 		fs_inode_nameless(s, i);
 	(void)pthread_rwlock_unlock(&s->removing);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Inode numbers, where there is more than one file system in the shared directory.
+// Inode numbers for the guest, if there is more than one file system in the shared directory.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,19 +12,20 @@
 
 /*
  * A guest without FUSE_SUBMOUNTS sees one device. Programs tell files apart by device and inode
- * number: a directory whose number one of those above it has is a loop for find, du, cp and chmod,
- * and of two names of a number the second is a hard link of the first. The roots of two ext4 are
- * both 2, those of all subvolumes of btrfs 256.
+ * number. find, du, cp and chmod take a directory for a loop if a directory above it has the same
+ * number, and take two files with the same number for hard links. But the root of each ext4 is
+ * inode 2, and that of each btrfs subvolume 256.
  *
- * So the numbers of the shared directory's own device stay as they are, and those of another get
- * its tag in bits 48 to 62. Larger numbers, which few file systems have, are hashed to 48 bits. Bit
- * 63 stays 0, for programs that take numbers as signed.
+ * So the numbers of the shared directory's own device stay as they are. Those of any other device
+ * get the device's tag in bits 48 to 62. Inode numbers of more than 48 bits, which few file systems
+ * have, are hashed to 48. Bit 63 stays 0, for programs that take inode numbers as signed.
  *
- * The tag is a hash of what the file system says it is (f_fsid, of btrfs for each subvolume), so
- * that the numbers are the same after a remount of the guest, another start of vfsdaxhost and
- * another order of the disks. Where f_fsid is missing or only the device number (XFS), it is the
- * file system's UUID (Linux 6.9), or else the device number. Two that say the same, as copies of an
- * image do, get different tags by the order in which the guest meets them.
+ * The tag is a hash of the file system's identity, f_fsid (in btrfs each subvolume has its own). So
+ * the numbers are the same after a remount in the guest, after a restart of vfsdaxhost, and when
+ * disks get other device numbers. If f_fsid is 0 or only the device number (XFS), the hash is that
+ * of the file system's UUID (Linux 6.9), or else of the device number. File systems with the same
+ * identity, such as copies of an image, get different tags in the order in which the guest finds
+ * them.
  */
 
 #define FS_TAG_SHIFT 48
@@ -35,7 +36,7 @@ struct fs_uuid {
 	uint8_t uuid[16];
 };
 #define FS_UUID_IOCTL _IOR(0x15, 0, struct fs_uuid) /* FS_IOC_GETFSUUID */
-static_assert(FS_UUID_IOCTL == HOST_IOCTL_UUID, "that of the filter of system calls");
+static_assert(FS_UUID_IOCTL == HOST_IOCTL_UUID, "the one that the seccomp filter allows");
 
 /* The finalizer of splitmix64. */
 static uint64_t fs_hash(uint64_t x)
@@ -64,7 +65,7 @@ uint64_t fs_ino(const struct fs_call *c, const struct fs_inode *i)
 	return fs_ino_on(c, i->device, i->ino);
 }
 
-/* Of a directory or regular file. 0: the file system has none. */
+/* A hash of the file system's UUID. 0: it has none, or this is no directory or regular file. */
 static uint64_t fs_uuid_hash(const struct fuse_server *s, int path_fd, const struct statx *stx)
 {
 	_cleanup_close_ int fd = -1;
@@ -82,7 +83,7 @@ static uint64_t fs_uuid_hash(const struct fuse_server *s, int path_fd, const str
 	return h;
 }
 
-/* What names the file system of @fd (O_PATH), as stable as it can be had. */
+/* A hash of the most stable identity that the file system of @fd (O_PATH) has. */
 static uint64_t fs_name_hash(const struct fuse_server *s, int fd, const struct statx *stx)
 {
 	uint64_t dev = fs_encode_dev(stx->stx_dev_major, stx->stx_dev_minor), id = 0;
@@ -119,7 +120,7 @@ static int fs_device_add(struct fuse_server *s, const struct statx *stx, uint64_
 	if (r < 0)
 		return r;
 	*ret = container_of(c, struct fs_device, common);
-	if (*ret == n && s->root) /* else it is the root's, the first */
+	if (*ret == n && s->root) /* without a root yet, this is its device: tag 0 */
 		n->tag = fs_tag_new_locked(s, hash);
 	return 0;
 }

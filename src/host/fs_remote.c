@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// File systems whose page cache on this machine is only a copy, which must not be in the window.
+// File systems that must not be mapped, because their page cache on this machine is only a copy.
 
 #include <errno.h>
 #include <linux/magic.h>
@@ -9,14 +9,14 @@
 #include "host/fs.h"
 
 /*
- * What is mapped is the page cache of this machine. On these file systems somebody else, a server
- * or another machine, has the data: the cache is checked when a file is opened or read by a system
- * call, if at all, and never when a mapping is touched. So a guest would read old data for good,
- * and one byte that it writes would bring a whole old page back over what others have written.
+ * The window maps the page cache of this machine. On these file systems a server or another machine
+ * has the data. The kernel checks whether its cache is old at open(2) or read(2), if at all, but
+ * never when a mapping is accessed. So a guest would read old data forever, and when it writes one
+ * byte, the whole old page would overwrite what others have written.
  *
- * Cluster file systems are not here that take a page out of all caches and mappings before another
- * machine may write it (GFS2, OCFS2, Lustre, GPFS). An overlayfs is not either, since its layers
- * must not be changed by others anyway; what they lie on it does not tell.
+ * Not in this list are cluster file systems that remove a page from all caches and mappings before
+ * another machine may write it (GFS2, OCFS2, Lustre, GPFS), and overlayfs: nobody may change its
+ * layers anyway, and it does not tell which file systems they are on.
  */
 static const struct {
 	uint32_t magic;
@@ -44,7 +44,7 @@ static const struct {
 
 static_assert(ARRAY_SIZE(remote) <= 64, "a bit each in remote_said");
 
-/* Once for each entry: the log is not to tell of each file. */
+/* Log once for each type, not for each file. */
 static bool fs_remote_first(struct fuse_server *s, unsigned int i)
 {
 	uint64_t bit = UINT64_C(1) << i;
@@ -63,13 +63,13 @@ int fs_remote_check(struct fuse_server *s, const struct statfs *fs)
 		return 0;
 	if (!s->cfg.map_remote) {
 		if (fs_remote_first(s, i))
-			log_info("files on %s go over the virtqueue: what others change would not "
-				 "show in the window (see --map-remote)",
+			log_info("files on %s go over the virtqueue: the window would not show "
+				 "what others change (see --map-remote)",
 				 remote[i].name);
 		return -EOPNOTSUPP;
 	}
 	if (fs_remote_first(s, i))
-		log_warn("files on %s are mapped (--map-remote): the guest may see old data, and "
+		log_warn("files on %s are mapped (--map-remote): the guest may see old data and "
 			 "undo what others write",
 			 remote[i].name);
 	return 0;

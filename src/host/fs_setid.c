@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: MIT
-// Set-id bits: what a change of a file's data leaves of them.
+// Which set-id bits a change of a file's data clears.
 
 #include <sys/stat.h>
 
 #include "host/fs.h"
 
 /*
- * On a local file system a write, a truncation and fallocate() by one without CAP_FSETID take away
+ * On a local file system write(), truncate() and fallocate() of a caller without CAP_FSETID clear
  *
- *   setuid;
- *   setgid, where the group may execute the file, for only then is it a program's;
- *   setgid, where the group may not, if the caller is not in the file's group (Linux 6.2).
+ *   1. setuid;
+ *   2. setgid, if the group may execute the file: only then setgid has an effect on exec;
+ *   3. setgid, if the group may not, but the caller is not in the file's group (Linux 6.2).
  *
- * With HANDLE_KILLPRIV_V2 the guest's kernel leaves all of this to us and says with each request
- * whether the caller is without CAP_FSETID (KILL_SUIDGID). It does not say what the third rule
- * asks: supplementary groups are in no request, and with ALLOW_IDMAP (Linux 6.12) the group is not,
- * either. So we go by what is known:
+ * With HANDLE_KILLPRIV_V2 the guest's kernel leaves all of this to us. A flag of the request says
+ * that the caller is without CAP_FSETID (KILL_SUIDGID). But rule 3 needs the caller's groups. No
+ * request has the supplementary ones, and with ALLOW_IDMAP (Linux 6.12) most do not even have the
+ * primary one. So this file decides in this order:
  *
- *   the request's group is the file's       it is a member
- *   not everybody may write the file        it is taken for one: the guest's kernel has let it
- * write, so it is the owner, a member, or one whom an ACL names everybody may write the file it is
- * taken for a stranger
+ *   - The request's group is the file's group: the caller is a member.
+ *   - Not everybody may write the file: assume a member. The guest's kernel has allowed the write,
+ *     so the caller is the owner, a member, or named by an ACL.
+ *   - Everybody may write the file: assume a stranger.
  *
- * Where this is wrong nobody gains anything: without the right to execute, setgid makes no program,
- * and chmod() by one who is not in the group takes the bit away.
+ * A wrong guess gives nobody a privilege: setgid has no effect on a file that the group may not
+ * execute, and chmod() of a caller who is not in the group clears the bit.
  *
- * FALLOCATE and COPY_FILE_RANGE have no such flag: there root keeps the bits, and nobody else.
+ * FALLOCATE and COPY_FILE_RANGE have no such flag: there only root keeps the bits.
  */
 
-/* Some group that is not the file's. */
+/* Any group but @group. */
 static gid_t fs_other_group(gid_t group)
 {
 	return group == 65534 ? 65533 : 65534;
@@ -39,7 +39,7 @@ static bool fs_in_group(const struct fs_call *c, const struct statx *stx)
 	return c->req.h->gid == stx->stx_gid || !(stx->stx_mode & S_IWOTH);
 }
 
-/* The group that decides: our own where the file has no setgid that depends on it. */
+/* The group to write the file with; 0, which changes nothing, if rule 3 does not apply. */
 static gid_t fs_setid_group(const struct fs_call *c, int fd)
 {
 	struct statx stx;
@@ -51,12 +51,12 @@ static gid_t fs_setid_group(const struct fs_call *c, int fd)
 
 void fs_kill_setid(const struct fs_call *c, int fd, struct cred *cred)
 {
-	/* Also where there is no bit now: it may come before the write does. */
+	/* Even if no bit is set now: somebody may set one before the write. */
 	cred_drop_fsetid(cred, fs_setid_group(c, fd));
 }
 
 bool fs_keeps_setid(const struct fs_call *c)
 {
-	/* Without V2 the guest's kernel takes the bits away itself. */
+	/* Without V2 the guest's kernel clears the bits itself. */
 	return !(fs_flags(c) & FUSE_HANDLE_KILLPRIV_V2) || c->req.h->uid == 0;
 }

@@ -56,7 +56,7 @@ static int fs_run(struct fs_call *c)
 		(void)pthread_rwlock_wrlock(&s->session);
 		r = fs_op_init(c);
 		s->inited = r == 0;
-		/* Here, and not earlier: it inherits the filter of system calls. */
+		/* Not earlier: the thread must inherit the seccomp filter. */
 		if (r == 0)
 			fs_closer_start(s);
 		(void)pthread_rwlock_unlock(&s->session);

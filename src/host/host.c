@@ -11,7 +11,7 @@
 #include "host/shm_map.h"
 #include "wire/fuse_req.h"
 
-/* A file that is removed on this machine takes its room so long if the guest knows it. */
+/* So long the disk blocks of a file that is removed on this machine stay, if the guest knows it. */
 #define IDLE_SECONDS 3
 
 struct host {

@@ -18,7 +18,7 @@
 #include "host/listen.h"
 
 #define LISTEN_MODE_MADE    0600
-#define LISTEN_RETRY_MS	    1000 /* when accept() fails for want of something */
+#define LISTEN_RETRY_MS	    1000 /* after accept() failed for lack of descriptors or memory */
 #define LISTEN_OTHERS_WRITE 0002
 
 static int fail(const char **ret_what, const char *what)
@@ -30,8 +30,8 @@ static int fail(const char **ret_what, const char *what)
 }
 
 /*
- * By a descriptor of the file and not by its name, which another user may have given to another
- * file, if the directory is that user's.
+ * Set group and mode of the new socket. Use a descriptor of the file, not its name: another user
+ * who may write in the directory could have replaced the file.
  */
 static int listen_open_up(const struct listen_config *cfg, const char **ret_what)
 {
@@ -43,7 +43,7 @@ static int listen_open_up(const struct listen_config *cfg, const char **ret_what
 		return fail(ret_what, "cannot open the new socket");
 	if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid() ||
 	    st.st_mode & 0777 & ~LISTEN_MODE_MADE) {
-		*ret_what = "the new socket is not as it was made (has another user replaced it?)";
+		*ret_what = "the new socket has changed (has another user replaced it?)";
 		return -EEXIST;
 	}
 	if (cfg->group != (gid_t)-1 && fchownat(fd, "", (uid_t)-1, cfg->group, AT_EMPTY_PATH) < 0)
@@ -83,17 +83,17 @@ int listen_open(const struct listen_config *cfg, const char **ret_what)
 		r = listen_open_up(cfg, ret_what);
 	if (r < 0)
 		return r;
-	/* A queue of one: who waits in it is served next or turned away at once. */
+	/* A short queue is enough: who is in it is served next or turned away at once. */
 	if (listen(fd, 1) < 0)
 		return fail(ret_what, "cannot listen");
 	if (cfg->mode & LISTEN_OTHERS_WRITE)
-		log_warn("each user of this machine who reaches %s has full access to the shared "
+		log_warn("each user of this machine who can reach %s has full access to the shared "
 			 "directory (--socket-mode=%04o)",
 			 cfg->path, (unsigned int)cfg->mode);
 	return steal_fd(&fd);
 }
 
-/* A connection's front end, as it was when it connected. */
+/* The front end's user and process at the time of its connect(2). */
 static struct ucred peer_of(int sock)
 {
 	struct ucred c = { .uid = (uid_t)-1, .gid = (gid_t)-1 };
@@ -105,13 +105,13 @@ static struct ucred peer_of(int sock)
 }
 
 /*
- * While a connection is served, a thread turns others away. It is a thread, and not one more
- * descriptor in the loop that serves, because that loop waits: for the rest of a message, and for
- * requests in progress when a queue is stopped. The two threads share the descriptors only:
- * - listen_fd: the serving thread accepts only while no such thread runs, so no connection is
- *   fought for;
- * - sock: polled here, and open until this thread has been joined;
- * - done_fd: written by the serving thread when the connection has ended.
+ * While a connection is served, a thread turns others away. The loop that serves cannot do it,
+ * because it blocks: for the rest of a message, and for requests in progress when a queue is
+ * stopped. The two threads share only descriptors:
+ * - listen_fd: the serving thread calls accept() only while this thread does not run, so the two
+ *   never compete for a connection;
+ * - sock: only polled here; the serving thread closes it after it has joined this thread;
+ * - done_fd: the serving thread writes to it when the connection has ended.
  */
 struct turn_away {
 	int listen_fd;
@@ -142,16 +142,15 @@ static void *turn_away_thread(void *arg)
 		if (poll(pfd, ARRAY_SIZE(pfd), -1) < 0)
 			continue;
 		/*
-		 * Who connects after the one that is served has hung up, be it a moment ago, is the
-		 * next to be served: it stays in the queue. As the look at the socket comes after
-		 * somebody was seen in the queue, a client that ends and connects again is never
-		 * turned away.
+		 * A client that connects after the served one has hung up stays in the queue: it is
+		 * served next. The order matters: check for the hang-up after somebody is in the
+		 * queue, so that a client that ends and connects again is never turned away.
 		 */
 		if (pfd[0].revents || hung_up(t->sock))
 			return NULL;
 		other = accept4(t->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 		if (other < 0) {
-			/* The guest may have taken all descriptors (EMFILE), and give some back. */
+			/* The guest may use all descriptors (EMFILE) and release some later. */
 			if (errno != ECONNABORTED && errno != EINTR &&
 			    poll(pfd, 1, LISTEN_RETRY_MS) > 0)
 				return NULL;
@@ -164,7 +163,7 @@ static void *turn_away_thread(void *arg)
 	}
 }
 
-/* Serve one connection, alone. */
+/* Serve one connection, and turn others away meanwhile. */
 static int listen_serve_one(struct host *h, int listen_fd, int sock, int stop_fd)
 {
 	static const uint64_t one = 1;
@@ -182,7 +181,7 @@ static int listen_serve_one(struct host *h, int listen_fd, int sock, int stop_fd
 	log_info("connected: uid %u, pid %d", t.served.uid, t.served.pid);
 	alone = done_fd >= 0 && pthread_create(&thread, NULL, turn_away_thread, &t) == 0;
 	if (!alone)
-		log_warn("no thread to turn others away: they have to wait");
+		log_warn("cannot make a thread to turn other clients away: they have to wait");
 	r = host_serve(h, sock, stop_fd);
 	if (alone) {
 		if (write(done_fd, &one, sizeof(one)) < 0)

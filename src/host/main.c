@@ -134,8 +134,8 @@ static int run(struct host_options *o)
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
 	/*
-	 * What is made outside of a request, such as the socket, is for nobody else. The threads
-	 * that serve requests have masks of their own (cred_thread_init()).
+	 * Files made outside of a request, such as the socket, are for this user only. The threads
+	 * that serve requests have their own umask (cred_thread_init()).
 	 */
 	(void)umask(077);
 	share_nofile(raise_nofile(), &o->host);

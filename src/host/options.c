@@ -23,15 +23,14 @@ const char *host_options_usage(void)
 	       "\n"
 	       "      --shared-dir=DIR           directory to share\n"
 	       "      --socket-path=PATH         listen for the virtual machine's monitor here\n"
-	       "      --socket-group=NAME|GID    who is in this group may connect, too\n"
+	       "      --socket-group=NAME|GID    members of this group may connect, too\n"
 	       "      --socket-mode=OCTAL        mode of the socket (0600, with a group 0660)\n"
 	       "      --fd=N                     or serve this connected socket, and end with it\n"
 	       "      --tag=TAG                  name of the file system in the guest (vfsdax)\n"
 	       "      --window=SIZE              DAX window: 0 or a power of two, K/M/G/T (1G)\n"
 	       "      --max-mappings=N           mappings of the window at a time (400)\n"
-	       "      --map-remote               map also files of FUSE, NFS, SMB and the like: "
-	       "the\n"
-	       "                                 guest may see old data and undo writes of others\n"
+	       "      --map-remote               also map files on FUSE, NFS, SMB etc.: the guest\n"
+	       "                                 may see old data and undo what others write\n"
 	       "      --cache=none|auto|always   what the guest may keep (auto)\n"
 	       "      --inode-dax=attr|all|none|xattr|size:SIZE\n"
 	       "                                 files that a guest with dax=inode maps (attr)\n"
@@ -108,7 +107,7 @@ static int parse_word(const char *s, const char *const *words, unsigned int n, u
 	return -EINVAL;
 }
 
-/* A name, or where no group has that name a number. */
+/* The name of a group or, if no group has that name, a number. */
 static int parse_group(const char *s, gid_t *ret)
 {
 	const struct group *g = getgrnam(s);
@@ -235,7 +234,7 @@ static const struct option host_options[] = {
 	{ 0 },
 };
 
-/* What the value of an option must be, for whoever gave another one. */
+/* The rule for an option's value, for the error message. */
 static const char *rule_of(int c)
 {
 	switch (c) {
@@ -260,7 +259,7 @@ static const char *rule_of(int c)
 	case OPT_QUEUES:
 		return "a number from 1 to 64";
 	case OPT_QUIRK:
-		return "NAME[=VALUE][,...] as the section TESTING of the manual says";
+		return "NAME[=VALUE][,...], see TESTING in vfsdaxhost(8)";
 	case OPT_SANDBOX:
 		return "none, chroot or namespace";
 	case OPT_SECCOMP:

@@ -74,7 +74,7 @@ static int allow_some(scmp_filter_ctx ctx, unsigned int needs)
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
 				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	/* The UUID of a file system (fs_ino.c). */
+	/* FS_IOC_GETFSUUID (fs_ino.c). */
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
 				     SCMP_A1(SCMP_CMP_EQ, HOST_IOCTL_UUID));

@@ -33,7 +33,7 @@ struct shm_map {
 	struct shm_one *one; /* by woff, ascending; room for max + 2 */
 };
 
-/* Counters are single numbers that nothing else hangs on, hence relaxed. */
+/* Counters are single numbers that nothing else depends on, hence relaxed. */
 static void count(_Atomic uint64_t *c, int64_t by)
 {
 	atomic_fetch_add_explicit(c, (uint64_t)by, memory_order_relaxed);

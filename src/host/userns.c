@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// User and group ids that this process cannot take on.
+// User and group ids that do not exist in the user namespace of this process.
 
 #include <stdint.h>
 #include <stdio.h>
@@ -9,10 +9,10 @@
 #include "base/num.h"
 #include "host/userns.h"
 
-#define ID_USUAL 65536u	    /* what rootless containers have, and most systems use */
+#define ID_USUAL 65536u	    /* as many as rootless containers have; most systems use no others */
 #define ID_ALL	 UINT32_MAX /* the initial namespace */
 
-/* How many of the ids below @limit stand in a file as user_namespaces(7) describes it. */
+/* How many ids below @limit the map at @path has (user_namespaces(7)). */
 static uint64_t userns_count(const char *path, uint64_t limit)
 {
 	unsigned int first, outside, n;
@@ -33,8 +33,8 @@ static void userns_check_one(const char *path, const char *kind)
 	uint64_t usual = userns_count(path, ID_USUAL);
 
 	if (usual < ID_USUAL)
-		log_warn("this user namespace has only %llu of the %s ids up to 65535 (%s): what "
-			 "the guest does for another fails with EINVAL",
+		log_warn("this user namespace has only %llu of the %s ids up to 65535 (%s): "
+			 "requests of the guest for others fail with EINVAL",
 			 (unsigned long long)usual, kind, path);
 	else if (userns_count(path, ID_ALL) < ID_ALL)
 		log_info("not all %s ids exist in this user namespace (%s)", kind, path);

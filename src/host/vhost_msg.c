@@ -118,7 +118,7 @@ static int on_set_mem_table(struct vhost_backend *b, struct vhost_msg *m)
 		return bad(m, "number of regions");
 	r = mem_set(b->mem, m->p.mem_table.regions, m->fds, n);
 	if (r < 0)
-		m->why = "a region is no good";
+		m->why = "a region cannot be added";
 	return r;
 }
 
@@ -127,7 +127,7 @@ static int on_add_mem_reg(struct vhost_backend *b, struct vhost_msg *m)
 	int r = mem_add(b->mem, &m->p.mem_reg.region, m->fds[0]);
 
 	if (r < 0)
-		m->why = "the region is no good";
+		m->why = "the region cannot be added";
 	return r;
 }
 

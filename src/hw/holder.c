@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Which other process has a file open: for the sentence that says why it is busy.
+// Find the process that has a file open, for the message that says why a device is busy.
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "hw/holder.h"
 
-/* The links are read and not followed, which could wait for a file system that does not answer. */
+/* Reads the links in /proc, because stat(2) of an open file can hang on a dead file system. */
 static bool has_open(const char *pid, const char *path)
 {
 	char dir[64], link[64 + 256], target[256];

@@ -31,8 +31,9 @@
 #define VHU_ANSWER_S 5
 
 /*
- * Most back ends serve one client. A second one is sent away, or waits in the listener's queue, where
- * nobody reads what it says. One that comes right after another one's end may have to wait a little.
+ * Most back ends serve one client at a time. They close the connection of a second one, or leave it
+ * in the listen queue, where nobody reads its requests. Right after another client's end the back
+ * end may need a moment, so try again for VHU_CONNECT_S before it is an error.
  */
 #define VHU_CONNECT_S	  2
 #define VHU_CONNECT_TRIES 20
@@ -373,7 +374,7 @@ static int vhu_get_window_size(struct vhost_user *u, uint64_t *ret)
 	return 0;
 }
 
-/* Has the peer taken all that was sent? */
+/* Has the peer read all that we sent? */
 static bool vhu_all_read(const struct vhost_user *u)
 {
 	int unread = 0;
@@ -381,7 +382,7 @@ static bool vhu_all_read(const struct vhost_user *u)
 	return ioctl(u->sock, SIOCOUTQ, &unread) < 0 || !unread;
 }
 
-/* The first request, on which it shows whether anybody is there for us. */
+/* Send the first request. -ETIMEDOUT: nobody reads it, so the back end does not serve us. */
 static int vhu_hello(struct vhost_user *u)
 {
 	struct pollfd pfd = { .fd = u->sock, .events = POLLIN };
@@ -437,7 +438,7 @@ static int vhu_start(struct vhost_user *u)
 	return vhu_channel_start(u, window_size);
 }
 
-/* The back end has closed the connection, without an answer to anything. */
+/* Did the back end close the connection before it answered any request? */
 static bool vhu_sent_away(const struct vhost_user *u, int r)
 {
 	return !u->answered && (r == -ENOTCONN || r == -ECONNRESET || r == -EPIPE);
@@ -449,17 +450,17 @@ static void vhu_explain(const struct vhost_user *u, int r, char *why, size_t why
 		(void)snprintf(why, why_size, "the back end closed the connection: it may serve "
 			       "another client");
 	else if (!u->answered && r == -ETIMEDOUT && !vhu_all_read(u))
-		(void)snprintf(why, why_size, "the back end does not read what it is asked: it may "
+		(void)snprintf(why, why_size, "the back end does not read our requests: it may "
 			       "serve another client");
 	else if (!u->answered && r == -ETIMEDOUT)
-		(void)snprintf(why, why_size, "the back end has read what it was asked and does not "
+		(void)snprintf(why, why_size, "the back end reads our request but does not "
 			       "answer");
 	else
 		(void)snprintf(why, why_size, "the vhost-user back end does not answer as it should: %s",
 			       strerror(-r));
 }
 
-/* As vhost_user_attach(); *ret_away: it was sent away. */
+/* As vhost_user_attach(). *ret_away: the back end closed the connection, so try again. */
 static int vhu_attach(int sock, char *why, size_t why_size, bool *ret_away,
 		      struct virtio_transport **ret)
 {
@@ -503,7 +504,7 @@ static int vhu_connect(const char *path, char *why, size_t why_size, int *ret)
 
 	(void)strcpy(addr.sun_path, path);
 	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	/* connect(2) waits while the listener's queue is full, for no longer than a send may. */
+	/* connect(2) waits while the listen queue is full, for SO_SNDTIMEO at most. */
 	if (sock < 0 || setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
 	    connect(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		r = -errno;

@@ -18,7 +18,7 @@ struct vhost_user {
 	uint64_t features;
 	uint64_t protocol_features;
 	uint8_t status;
-	bool answered; /* the back end has answered something */
+	bool answered; /* the back end has answered a request */
 	_Atomic int failed;
 
 	/* The back end's channel: its thread is the only one that changes mappings. */

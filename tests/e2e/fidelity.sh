@@ -9,7 +9,7 @@ unsupported=77	# the exit status of a test that says so
 # prepare_share - the directory that all columns use: a fresh ext4 file system, and in it
 #
 # many: 100,000 entries; small: a tmpfs without much room; quota: a btrfs of which little may be used; bad: files that
-# cannot be read as a whole; sysctl and symbols: of sizes that say nothing; other: an ext4, and other/below one more;
+# have a bad block; sysctl and symbols: files of /proc, whose size is 0; other: an ext4, and other/below one more;
 # place: what fid_place.c wants; ro: the same, read-only for the host; cross: for the tests with both ends.
 prepare_share()
 {
@@ -56,9 +56,9 @@ bad_file()
 	seq -f 'line %010.0f' 0 16383 >"$1"
 }
 
-# prepare_bad DIRECTORY - no such directory where mkfs.btrfs is missing
+# prepare_bad DIRECTORY - make a btrfs with files that have a bad block. Without mkfs.btrfs there is no directory.
 #
-# Of each file one page, at 80 KiB, has not what its checksum says. The image is searched for that page.
+# In each file the checksum of the page at 80 KiB is wrong: the page is found in the image and overwritten.
 prepare_bad()
 {
 	local file at
@@ -79,9 +79,9 @@ prepare_bad()
 	mount -o loop "$work/bad-image" "$1"
 }
 
-# prepare_others - what lies below the share and is not of its file system
+# prepare_others - mount other file systems below the share
 #
-# The root of each ext4 is inode 2, also that of the share.
+# The root of each ext4 is inode 2, and so is the share's own.
 prepare_others()
 {
 	local dir
@@ -237,7 +237,7 @@ full_seen_by_host()
 	rm "$share/../../small/z"
 }
 
-# What has no size can be read to its end.
+# Files of size 0 in /proc can be read to their end.
 short_by_nature()
 {
 	local file
@@ -245,14 +245,14 @@ short_by_nature()
 	for file in ostype version cap_last_cap keys/maxkeys; do
 		[ "$(cat "$file")" = "$(guest cat "$mnt/../../sysctl/$file")" ]
 	done
-	# Which is long. Who may not have the addresses sees zeros.
+	# A long file, without its addresses: who may not see these reads zeros.
 	head -n 5000 "../symbols" | cut -d ' ' -f 3 >"$work/ours"
 	guest cat "$mnt/../../symbols" >"$work/symbols"
 	head -n 5000 "$work/symbols" | cut -d ' ' -f 3 | cmp - "$work/ours"
 	[ "$(wc -l <"$work/symbols")" -ge "$(($(wc -l <../symbols) * 9 / 10))" ]
 }
 
-# mtime_moves - three writes of the guest, of which the host's mtime tells; the last was a second ago
+# mtime_moves FILE - the guest writes three times; a second later the host's mtime must have changed
 mtime_moves()
 {
 	local before
@@ -265,10 +265,10 @@ mtime_moves()
 	[ "$(stat -c %.9Y "$1")" != "$before" ]
 }
 
-# A backup that looks at times and sizes must not miss a file that a guest has open for long.
+# A backup that compares times and sizes must not miss a file that a guest keeps open and writes to.
 #
-# Not on a disk: what is written to a disk meanwhile makes the next store to it a new one. And often
-# enough: some writes go another way, to see whether it is faster.
+# Use a tmpfs: on a disk file system the kernel may update mtime by itself, at the first store after a
+# write-back. Write several times: some writes go over the virtqueue, to compare its cost.
 mtime_moves_while_open()
 {
 	local input pid writes=0 file=$share/../../small/f
@@ -288,8 +288,8 @@ mtime_moves_while_open()
 	rm "$file"
 }
 
-# What walks a tree finds all of it where another file system begins, also when its root has the number of
-# a directory above it.
+# Programs that walk a tree enter other file systems, even if the root of one has the inode number of a
+# directory above it.
 other_filesystems()
 {
 	local other=$mnt/../../other
@@ -316,7 +316,7 @@ gives_room_back()
 	[ "$(free_blocks "$1")" -ge "$2" ]
 }
 
-# What the guest has read, and the host removes, takes no more room, without a look at its name.
+# The blocks of a file that the guest has read and the host removes are free, even if nobody looks it up again.
 removed_by_host()
 {
 	local other=$share/../../other before
@@ -359,7 +359,7 @@ place()
 	fi
 }
 
-# place_remounted TEST DIRECTORY OPTION... - mounted for writing, then given these by mount -o remount, in turn
+# place_remounted TEST DIRECTORY OPTION... - mount for writing, then remount with each OPTION in turn
 place_remounted()
 {
 	local name=$1 dir=$2 option
@@ -377,7 +377,7 @@ place_remounted()
 	unmount || echo "$column cannot be unmounted" >&2
 }
 
-# remount_each OPTION... - as an administrator would
+# remount_each OPTION... - remount with each in turn, as an administrator would
 remount_each()
 {
 	local option have
@@ -385,7 +385,7 @@ remount_each()
 		if [ "$column" = local ]; then
 			mount -o "remount,bind,$option" "$mnt"
 		elif [ -n "$native" ]; then
-			# What mount(8) calls, for which the program would have to be installed.
+			# The command that mount(8) would call if the program was installed.
 			have=$(findmnt -nro FS-OPTIONS "$mnt" | sed 's/^r[ow],//')
 			timeout 60 "$fuse" vfsdax "$mnt" -o "$option,remount,$have"
 		else

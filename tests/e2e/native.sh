@@ -124,8 +124,8 @@ cross_auto()
 	fidelity_group perm "$1"
 }
 
-# fidelity_group GROUP NAME - its tests pass where they pass beside the mount; the table of fidelity has them
-# with --cache=none only; what fails there is not asked for
+# fidelity_group GROUP NAME - the fidelity tests of GROUP that pass beside the mount pass in it, too. The table in
+# doc/fidelity.md has --cache=none only. Tests that fail in the table are left out.
 fidelity_group()
 {
 	local names line
@@ -298,7 +298,7 @@ quota_write()
 	[ "$(number dax_read_bytes "$(stats)")" -gt 0 ]
 }
 
-# What the host cannot read is an error for the guest, whichever way it reads, and not the end of a file.
+# A bad block on the host is an error for the guest and not the end of a file, with and without the window.
 bad()
 {
 	prepare_bad "$share/bad"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-# Mount options, remounts, automounts and back ends that are not free or not root's; to be sourced by bash.
+# Mount options, remounts, automounts, busy back ends and those of other users. To be sourced by bash.
 # shellcheck shell=bash disable=SC2154 # work, mnt, share, fuse and host come from the script
 
-# Each option of mount(8)'s "filesystem-independent mount options" and each of FUSE, with a word that
-# /proc/mounts then shows; "-" and a word: it does not show it.
+# Each filesystem-independent option of mount(8) and each option of FUSE, with a word that /proc/mounts then
+# shows; "-" and a word: it does not show the word.
 option_rows='
 async -sync
 atime relatime
@@ -60,7 +60,7 @@ user_id=0 user_id=0
 group_id=0 group_id=0
 '
 
-# The last one of two that exclude each other counts.
+# Of two options that exclude each other the last one counts.
 option_pairs='
 ro,rw rw
 rw,ro ro
@@ -90,7 +90,7 @@ shown()
 	esac
 }
 
-# mount_once OPTIONS - in the background; what it says is in fuse.out
+# mount_once OPTIONS - mount, with the output in fuse.out
 mount_once()
 {
 	! mounted || umount "$mnt"
@@ -100,7 +100,7 @@ mount_once()
 	}
 }
 
-# The next mount may come while this one's daemon is still at its end: the back end then is not free yet.
+# umount does not wait for the daemon's end. The next daemon tries again while the back end is not free yet.
 mounted_with()
 {
 	mount_once "$1"
@@ -109,7 +109,7 @@ mounted_with()
 	umount "$mnt"
 }
 
-# What /proc/mounts shows of a mount can be said of a new one, and again of that one.
+# The options that /proc/mounts shows can be given to a new mount and to its remount.
 round_trip()
 {
 	local first second
@@ -125,7 +125,7 @@ round_trip()
 	umount "$mnt"
 }
 
-# refused_option OPTION PATTERN - the sentence begins with the option
+# refused_option OPTION PATTERN - refused, with a message that begins with the option
 refused_option()
 {
 	check "options: $1 is refused" refused 1 "$1: .*$2" --vhost-user="$work/fs.sock" \
@@ -149,7 +149,7 @@ remounted()
 	shown noatime
 	fails touch "$mnt/file" 2>"$work/out"
 	grep -q 'Read-only' "$work/out"
-	# the file system itself, and not one of its places, as with the kernel's virtiofs
+	# read-only for the whole file system, not only for this mount, as with the kernel's virtiofs
 	[[ $(awk -v dir="$mnt" '$5 == dir' /proc/self/mountinfo) == *" - "*" ro,"* ]]
 	remount rw,dax=never rw
 	[ "$(options_shown)" = "$before" ]
@@ -182,7 +182,7 @@ remount_busy()
 	umount "$mnt"
 }
 
-# changed_not PATTERN OPTIONS
+# changed_not PATTERN OPTIONS - the remount fails, with a message of PATTERN
 changed_not()
 {
 	local status=0
@@ -193,8 +193,8 @@ changed_not()
 	[ "$(wc -l <"$work/out")" = 1 ]
 }
 
-# mount(8) gives a helper all options of the mount, and mount.fuse3 looks for vfsdaxfuse where
-# programs of the system are: here a directory of our own is laid over one of these.
+# mount(8) passes all options of the mount to its helper, mount.fuse3, which looks for vfsdaxfuse in the
+# system's directories: mount a directory of our own over one of these.
 remounted_by_mount8()
 {
 	mount_once nosuid
@@ -209,7 +209,7 @@ remounted_by_mount8()
 	umount /usr/local/sbin "$mnt"
 }
 
-# for_nobody PROGRAM - a copy of it where every user can run it, whatever directory it was built in
+# for_nobody PROGRAM - copy it to where every user can run it, as the build directory may be closed to others
 for_nobody()
 {
 	install -m 755 "$1" "$work/"
@@ -221,7 +221,7 @@ as_nobody()
 	setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
 }
 
-# Nobody but root gets in, whoever owns what is there.
+# Only root can use the mount, whoever owns the files.
 only_root()
 {
 	echo text >"$share/all"
@@ -237,13 +237,13 @@ only_root()
 	umount "$mnt"
 }
 
-# Times of reading, long ago: the host would move them at the next read.
+# Set atimes long ago, so that the host would update them at the next read.
 old_atime()
 {
 	touch -a -d '2001-01-01' "$share/atime" "$share/atimedir"
 }
 
-# read_all - a file twice, and a directory
+# read_all - read a file twice, and a directory
 read_all()
 {
 	cat "$mnt/atime" >"$work/out"
@@ -273,7 +273,7 @@ noatime_on_host()
 	old_atime
 	read_all
 	[ "$(atimes)" = "$old" ]
-	# what is written and then read in one opening
+	# a file that is written and then read by the same open
 	"$host_fstest" --make "$mnt/written" 1M 4
 	old=$(stat -c %X "$share/written")
 	sleep 1.1
@@ -287,7 +287,7 @@ noatime_on_host()
 	umount "$mnt"
 }
 
-# moved - the daemon sees a remount a moment later
+# moved - read all and print what changed its atime. Try again after a remount: the daemon sees it a moment later.
 moved()
 {
 	local old
@@ -348,7 +348,7 @@ options()
 	check "options: an ordinary user's mount" ordinary_user
 }
 
-# second_mount - at another mountpoint, of the same back end
+# second_mount - try to mount the same back end at another mountpoint
 second_mount()
 {
 	mkdir -p "$work/mnt2"
@@ -358,7 +358,7 @@ second_mount()
 	umount "$mnt"
 }
 
-# not_free PATTERN SOCKET - it says so within 4 s
+# not_free PATTERN SOCKET - the mount fails within 4 s, with a message of PATTERN
 not_free()
 {
 	local status=0
@@ -369,7 +369,7 @@ not_free()
 	[ "$(wc -l <"$work/out")" = 1 ]
 }
 
-# A queue of connections that nobody takes, with room for one, which stays in it after its end.
+# A listener that never accepts. Its queue has room for one connection, which stays there after the client's end.
 takes_nobody()
 {
 	mkdir -p "$work/mnt2"
@@ -379,12 +379,12 @@ s.bind(sys.argv[1])
 s.listen(0)
 signal.pause()' "$work/nobody.sock"
 	until_true 50 test -S "$work/nobody.sock"
-	not_free 'does not read what it is asked: it may serve another client' "$work/nobody.sock"
+	not_free 'does not read our requests: it may serve another client' "$work/nobody.sock"
 	not_free 'takes no connection: it may serve another client' "$work/nobody.sock"
 	stop listener
 }
 
-# Root's mount of a share that an ordinary user offers: what is set-id root there, or a device, is not so here.
+# Root mounts a share of an ordinary user's back end: set-id root programs and devices have no effect there.
 other_users_host()
 {
 	mkdir -p "$work/other"
@@ -402,7 +402,7 @@ other_users_host()
 	[ "$(as_nobody "$mnt/id" -u)" = 65534 ]
 	fails dd if="$mnt/null" count=0 2>"$work/out"
 	grep -q 'Permission denied' "$work/out"
-	# a remount does not lose them
+	# a remount keeps nosuid and nodev
 	"$fuse" -o remount,ro "$mnt"
 	shown nosuid
 	shown nodev
@@ -417,7 +417,7 @@ other_users_host()
 	grep -q 'mounting with nodev' "$work/fuse.out"
 	umount "$mnt"
 	stop other
-	# and of root's own all works
+	# with root's own back end both work
 	start_host
 	mount_once rw
 	[ "$(as_nobody "$mnt/id" -u)" = 0 ]
@@ -426,7 +426,7 @@ other_users_host()
 	stop host
 }
 
-# By fusermount3; what only root may say is refused or has no effect.
+# An ordinary user mounts by fusermount3. Options that only root may give are refused or have no effect.
 ordinary_user()
 {
 	local pid
@@ -447,7 +447,7 @@ ordinary_user()
 	fails stat "$work/user/mnt/file" 2>"$work/out"
 	pid=$(pgrep -u 65534 -f "$work/user/mnt\$")
 	kill "$pid"
-	# in less time than a mount that is in use gets
+	# sooner than the timeout for a mount that is in use
 	until_true 30 test ! -e "/proc/$pid"
 	fails grep " $work/user/mnt " /proc/self/mounts
 	stop other
@@ -466,7 +466,7 @@ other_mounted()
 	cat "$work/fuse.out"
 }
 
-# An access to an autofs mountpoint waits until the mount is there; what makes the mount must not.
+# An access to an autofs mountpoint waits until the mount is made; the daemon that makes it must not wait there.
 automount()
 {
 	check "automount: host starts" start_host
@@ -483,7 +483,7 @@ automount()
 first_access()
 {
 	local text
-	# in a session of its own, as any program is
+	# in a session of its own, like any program
 	text=$(setsid --wait timeout 10 cat "$mnt/file")
 	cat "$work/automount.log"
 	[ "$text" = text ]
@@ -491,7 +491,7 @@ first_access()
 	grep -q mounted "$work/automount.log"
 }
 
-# The end of the daemon, also while a file is in use, unmounts its own mount and not what lies under it.
+# When the daemon ends, even while a file is in use, it unmounts only its own mount and not the one below.
 autofs_stays()
 {
 	local pid

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-# What lies in the shared directory but is not of its file system; to be sourced by native.sh.
+# Other file systems in the shared directory. To be sourced by native.sh.
 # shellcheck shell=bash disable=SC2154,SC2030,SC2031 # work, mnt and host_fstest come from the script
 #
-# In chain a mount of vfsdaxfuse is shared by a second vfsdaxhost: what is written at its base is what others
-# write behind the back of the second one.
+# chain: a second vfsdaxhost (far) shares a mount of vfsdaxfuse (near). Writes to the base directory are then
+# changes by others that the page cache of the far host does not see.
 
 top=""
 
@@ -45,7 +45,7 @@ stop_chain()
 	rm -rf "${share:?}"/*
 }
 
-# What others write is read at once, and not mapped; the log says why, and once.
+# The guest reads at once what others write, nothing is mapped, and the log says why, once.
 chain_reads()
 {
 	local i
@@ -56,12 +56,12 @@ chain_reads()
 		unmarked near/data 4M $((i + 100))
 	done
 	[ "$(grep -c 'files on FUSE or virtiofs go over the virtqueue' "$work/host.log")" = 1 ]
-	# The daemon does not ask again and again: --make may have made the file anew, and once each is enough.
+	# The daemon asks for a mapping once for each file; --make may have made a second one.
 	[ "$(requests_of setupmapping)" -le 5 ]
 }
 
-# What others write shows at once in a file that is open, and a byte that the guest writes changes that byte
-# and nothing else of it.
+# In an open file the guest sees at once what others write. A byte that the guest writes changes only that
+# byte.
 chain_writes()
 {
 	rm "$share/data"
@@ -71,7 +71,7 @@ import os, sys, time
 base, far = (os.open(path, os.O_RDWR | os.O_CREAT) for path in sys.argv[1:])
 size = 1 << 20
 os.pwrite(base, b"a" * size, 0)
-# The first write of an open file is a request in any case, and the first reading may come before a mapping.
+# The first write after an open is always a request, and the first read may come before there is a mapping.
 os.pwrite(far, b"a", 0)
 for i in range(5):
     assert os.pread(far, size, 0) == b"a" * size
@@ -82,7 +82,7 @@ os.pwrite(far, b"F", 20 * 4096 + 1)
 os.fsync(far)
 print(old, "old bytes read")
 END
-	# Whatever the far host's page cache still holds goes back now.
+	# Write back what the far host's page cache still holds.
 	stop_far
 	sync
 	python3 - "$share/data" <<'END'
@@ -99,7 +99,7 @@ END
 	start_far
 }
 
-# The same directory has files that are mapped.
+# Files of other file systems in the same directory are mapped.
 chain_local()
 {
 	"$host_fstest" --make "$top/local" 4M 3
@@ -107,7 +107,7 @@ chain_local()
 	rm "$top/local"
 }
 
-# Who asks for it gets it, with a warning.
+# --map-remote maps them, with a warning.
 chain_map_remote()
 {
 	stop_far
@@ -149,8 +149,8 @@ chain()
 	check "chain: end of the near one" stop_chain
 }
 
-# A directory that is bound read-only below the share while that is served. In the namespace of vfsdaxhost a
-# mount arrives with the flags that it has when it is attached, and what is set later is not passed on.
+# A directory is bound read-only below the share while that is served. vfsdaxhost's mount namespace gets the
+# mount with the flags that it has when it is attached; later changes of the flags do not reach the namespace.
 start_binds()
 {
 	mkdir -p "$work/mnt-top/near" "$work/other"
@@ -175,7 +175,7 @@ read_only_below()
 	umount -l "$work/mnt-top/near"
 }
 
-# The way round for every mount(8): bind what is read-only already.
+# The workaround for every version of mount(8): bind a mount that is already read-only.
 bind_of_read_only()
 {
 	mkdir "$work/mnt-stage"
@@ -186,7 +186,7 @@ bind_of_read_only()
 	rmdir "$work/mnt-stage"
 }
 
-# What mount(8) does since util-linux 2.39: the flag is set before the mount is attached.
+# As mount(8) does since util-linux 2.39: set the flag before the mount is attached.
 bind_in_one_step()
 {
 	python3 - "$work/other" "$work/mnt-top/near" <<'END'
@@ -213,7 +213,7 @@ END
 	read_only_below
 }
 
-# --sandbox=chroot has no namespace of its own, so there it holds however it is made.
+# --sandbox=chroot has no namespace of its own, so every kind of read-only mount takes effect.
 bind_in_two_steps()
 {
 	umount "$mnt"

@@ -38,7 +38,7 @@ random_operations()
 	[ "$(cat "$work/fsrandom.status")" = 0 ]
 }
 
-# random_window_used NAME - data came through it, and no copy met a page that was gone or cannot be read
+# random_window_used NAME - data was copied from the window, and no copy met a page that is gone (dax_faults)
 random_window_used()
 {
 	local counters
@@ -49,9 +49,9 @@ random_window_used()
 	[[ $1 == *errors* ]] || [ "$(number dax_faults "$counters")" = 0 ]
 }
 
-# random_errors NAME HOST-OPTIONS FUSE-OPTIONS - the share is a file system whose device has errors now and then
+# random_errors NAME HOST-OPTIONS FUSE-OPTIONS - share a file system whose device has read errors now and then
 #
-# With data=journal, as there ext4 has no large folios: an error in one page of such would be one of all.
+# data=journal keeps ext4 from using large folios: an error in one page would be an error of the whole folio.
 random_errors()
 {
 	local errors=$work/errors

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
-# Who may connect to vfsdaxhost, and as whom it can act; to be sourced by native.sh.
+# Who may connect to vfsdaxhost, and for which users it can act. To be sourced by native.sh.
 # shellcheck shell=bash disable=SC2154 # work, share, mnt, host and host_fstest come from the script
 
 stranger=12345		# a user and a group of the tests that the machine need not know
 other_group=12346
 
-# The command that runs what follows as a user with groups; the first is the primary one.
+# user UID GID[,GID...] - print a command prefix that runs a program as this user; the first group is the primary one
 user()
 {
 	echo "setpriv --reuid=$1 --regid=${2%%,*} --groups=$2"
 }
 
-# connecting UID GID[,GID...] - try to connect as such a user; prints an errno's name, "open" when the
-# connection stays for a second, or "closed"
+# connecting UID GID[,GID...] - try to connect as this user; print an errno's name, "open" if the connection
+# stays open for a second, or "closed"
 connecting()
 {
 	$(user "$@") timeout 10 python3 -c '
@@ -45,7 +45,7 @@ socket_is()
 	[ "$(stat -c '%a %g' "$work/fs.sock")" = "$1 $2" ]
 }
 
-# Without options nobody connects but the user of vfsdaxhost, whatever the umask is.
+# By default only the user of vfsdaxhost can connect, whatever the umask is.
 socket_private()
 {
 	umask 0
@@ -84,7 +84,7 @@ socket_mode()
 	stop host
 }
 
-# While it is made it is for nobody but its owner, and nobody is let in before all is right.
+# While the socket is made only its owner can connect, and others only after group and mode are set.
 socket_never_open()
 {
 	local i
@@ -113,7 +113,7 @@ for mode, gid in sorted(seen):
 	fails grep -vxE "0o600 (0|$other_group)|0o660 $other_group" "$work/watcher.log"
 }
 
-# wrong_host PATTERN OPTION... - it is not started, and one line says why
+# wrong_host STATUS PATTERN OPTION... - vfsdaxhost does not start, and one line says why
 wrong_host()
 {
 	local status=0 want=$1 pattern=$2
@@ -142,14 +142,14 @@ socket_wrong()
 	rm "$work/fs.sock"
 }
 
-# turned_away_lines - how many are logged
+# turned_away_lines - count the log lines about clients that were turned away
 turned_away_lines()
 {
 	grep -c 'another client (uid [0-9]*, pid [0-9]*) was turned away: serving uid 0, pid [0-9]*$' \
 		"$work/host.log" || true
 }
 
-# Who comes while a mount is served is told so at once, and the mount notices nothing.
+# A client that connects while a mount is served is told so at once, and the mount works on.
 second_client()
 {
 	local pid i
@@ -162,7 +162,7 @@ second_client()
 	[ "$(turned_away_lines)" = 1 ]
 	grep "another client (uid $stranger, pid [0-9]*) was turned away: serving uid 0, pid $pid$" \
 		"$work/host.log"
-	# Many of them fill neither the queue nor the log.
+	# Many such clients fill neither the queue nor the log.
 	for i in $(seq 20); do
 		connects closed 0 0
 	done
@@ -173,7 +173,7 @@ second_client()
 	stop host
 }
 
-# Also while the one that is served stops in the middle of a message.
+# The same while the served client stops in the middle of a message.
 second_client_of_a_slow_one()
 {
 	local began
@@ -193,7 +193,7 @@ time.sleep(60)' "$work/fs.sock"
 	stop host
 }
 
-# Who comes after a client that has gone is served, however soon that is.
+# A client that connects after the end of another is served, however soon it comes.
 next_client()
 {
 	local i
@@ -213,7 +213,7 @@ for i in range(500):
 	stop host
 }
 
-# alone NAME COMMAND... - as check; what it has left behind when it failed does not fail the next
+# alone NAME COMMAND... - as check, and clean up after it, so that its failure does not fail the next one
 alone()
 {
 	local name
@@ -237,7 +237,7 @@ socket()
 	rm -rf "${share:?}"/*
 }
 
-# vfsdaxhost of an ordinary user who is root in a user namespace where nobody else exists.
+# An ordinary user runs vfsdaxhost as root of a user namespace that has no other ids.
 one_id()
 {
 	local dir=$work/one-id
@@ -269,7 +269,7 @@ one_id()
 	rm -r "$dir"
 }
 
-# As root of the machine nothing is missing, and nothing is said.
+# For root of the machine no id is missing, and the log says nothing about ids.
 all_ids()
 {
 	start_host

@@ -2,7 +2,7 @@
 # Trees: other file systems below the share, and what the host removes. To be sourced by bash.
 # shellcheck shell=bash disable=SC2154 # the script that includes it defines the rest
 
-# tree_at DIRECTORY - some content, with hard links
+# tree_at DIRECTORY - make some files and directories, with hard links
 tree_at()
 {
 	mkdir "$1/dir"
@@ -11,8 +11,8 @@ tree_at()
 	"$host_fstest" --make "$1/dir/data" 200000 1
 }
 
-# make_trees - $share is an ext4; in it two more and a btrfs with subvolumes, so that their roots have
-# the same inode numbers
+# make_trees - make $share an ext4, with two more ext4 and a btrfs with subvolumes in it, whose roots have the
+# same inode numbers
 make_trees()
 {
 	local name
@@ -46,7 +46,7 @@ unmount_trees()
 	umount "$share"
 }
 
-# same_here_and_there COMMAND - it says the same in the share and in the mount, and complains in neither
+# same_here_and_there COMMAND - it has the same output in the share and in the mount, without an error
 same_here_and_there()
 {
 	(cd "$share" && sh -c "$1") >"$work/here" 2>&1
@@ -82,7 +82,7 @@ numbers_of()
 	find "$1" -printf '%i %P\n' | sort -k 2
 }
 
-# As many numbers as there are inodes, for names of the same inode the same, those of the share as they are.
+# Each inode has its own number, all its names show it, and numbers of the share's own file system are unchanged.
 numbers_differ()
 {
 	local name
@@ -90,14 +90,14 @@ numbers_differ()
 		"$(find "$share" -printf '%D %i\n' | sort -u | wc -l)" ]
 	for name in . a b v v/one v/one/two; do
 		[ "$(stat -c %i "$mnt/$name/file")" = "$(stat -c %i "$mnt/$name/dir/link")" ]
-		# What stands in the directory; ls asks for files by no other way.
+		# d_ino of the directory entry; ls -i shows it without stat(2).
 		[ "$(ls -iU "$mnt/$name/dir" | sort)" = \
 			"$(cd "$mnt/$name/dir" && stat -c '%i %n' -- * | sort)" ]
 	done
 	[ "$(stat -c %i "$mnt/file" "$mnt/dir")" = "$(stat -c %i "$share/file" "$share/dir")" ]
 }
 
-# Walked the other way round: which file system is met first plays no part.
+# Walk the other way round: the numbers do not depend on which file system is found first.
 numbers_last()
 {
 	numbers_of "$mnt" >"$work/numbers"
@@ -107,7 +107,7 @@ numbers_last()
 	numbers_of "$mnt" | diff "$work/numbers" -
 	end_by umount "$mnt"
 	stop host
-	# Another device number for each of them.
+	# Each file system gets another device number.
 	umount "$share/a" "$share/b"
 	mount -o loop "$work/b.image" "$share/b"
 	mount -o loop "$work/a.image" "$share/a"
@@ -151,7 +151,7 @@ file_systems_below()
 	check "trees: file systems unmounted" unmount_trees
 }
 
-# A file system of its own for the share, of which the room can be told.
+# Give the share a file system of its own, whose free blocks can be counted.
 make_room_share()
 {
 	truncate -s 600M "$work/room.image"
@@ -171,7 +171,7 @@ room_is_back()
 	[ "$(free_kib)" -ge $(($1 - 1024)) ]
 }
 
-# The guest has read it and knows it; nobody asks for the name again, and the host has the room again.
+# The guest has read a file and knows it. The host removes it: the blocks are free though nobody looks it up again.
 room_after_removal()
 {
 	local before
@@ -185,7 +185,7 @@ room_after_removal()
 	grep -q 'No such file' "$work/err"
 }
 
-# What the guest removes, or what it has open when the host removes it, can be used for long.
+# A file that the guest removes, or has open when the host removes it, can still be used.
 removed_and_used()
 {
 	local name
@@ -202,7 +202,7 @@ removed_and_used()
 	exec 5<&- 6<&-
 	fails stat "$mnt/open" 2>"$work/err"
 	grep -q 'No such file' "$work/err"
-	# The same name again is another file.
+	# A new file of the same name is another file.
 	echo again >"$share/open"
 	until_true 30 grep -qx again "$mnt/open"
 }
@@ -212,7 +212,7 @@ open_nodes_up_to()
 	[ "$(host_stat open_nodes)" -le "$1" ]
 }
 
-# Three times as many directories as descriptors are kept, all removed on the host.
+# The guest knows three times as many directories as descriptors are kept; the host removes all.
 directories_removed()
 {
 	local round
@@ -242,7 +242,7 @@ removes_with()
 	stop host
 }
 
-# A mapping in the window holds the room, too.
+# A mapping in the window keeps the blocks, too, until it is removed.
 mapped_and_removed()
 {
 	room_after_removal
@@ -250,7 +250,7 @@ mapped_and_removed()
 	[ "$(number mappings "$(stats)")" = 0 ]
 }
 
-# A file that the guest goes on reading keeps its mappings while it is open; closed, a minute.
+# A file keeps its mappings while the guest has it open, and for a minute after the close.
 closed_and_kept()
 {
 	"$host_fstest" --make "$share/kept" 20M 2
