@@ -36,7 +36,7 @@ struct upkeep *upkeep_create(struct client *c, struct inode_table *t);
  * upkeep_written() - list a file for its mtime; inode_touched() returned true for it.
  * upkeep_closed() - list a closed file; inode_released() returned true for it. Any thread.
  */
-void upkeep_written(struct upkeep *u, uint64_t nodeid);
+void upkeep_written(struct upkeep *u, struct inode *i);
 void upkeep_closed(struct upkeep *u, uint64_t nodeid);
 
 /*

@@ -279,7 +279,7 @@ static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in,
 	trip_ended(q, t, COST_WINDOW);
 
 	if (inode_touched(q->r->inodes, i))
-		upkeep_written(q->r->upkeep, i->nodeid);
+		upkeep_written(q->r->upkeep, i);
 	i->atime_due = true;
 	return true;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Jobs that are due for a file some time after a request, done by a thread of its own.
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -83,7 +84,7 @@ static void settle_node(struct upkeep *u, uint64_t nodeid)
 	inode_put(u->inodes, i);
 }
 
-/* False: no memory. The file is not listed; mtime is then set at close, mappings get evicted. */
+/* False: no memory. */
 static bool room_locked(struct due_list *l)
 {
 	size_t cap = l->cap ? 2 * l->cap : 64;
@@ -101,39 +102,50 @@ static bool room_locked(struct due_list *l)
 
 static void *upkeep_main(void *arg);
 
-static void add(struct upkeep *u, unsigned int list, uint64_t nodeid)
+/* False: it is not listed. Then mtime is set at close, and mappings are evicted when there is need.
+ */
+static bool add(struct upkeep *u, unsigned int list, uint64_t nodeid)
 {
 	uint64_t ns =
 		list == LIST_WRITTEN ? UPKEEP_MTIME_NS : UPKEEP_CLOSED_NS << (list - LIST_CLOSED);
 	struct due_list *l = &u->list[list];
 
 	scoped_lock(&u->lock);
-	if (u->stop || !room_locked(l))
-		return;
-	l->due[l->n++] = (struct due){ .nodeid = nodeid, .at = time_now_ns() + ns };
-	if (l->n > 1)
-		return;
 	if (!u->running)
 		u->running = pthread_create(&u->thread, NULL, upkeep_main, u) == 0;
-	(void)pthread_cond_signal(&u->work);
+	if (!u->running || u->stop || !room_locked(l))
+		return false;
+	l->due[l->n++] = (struct due){ .nodeid = nodeid, .at = time_now_ns() + ns };
+	if (l->n == 1)
+		(void)pthread_cond_signal(&u->work);
+	return true;
 }
 
-void upkeep_written(struct upkeep *u, uint64_t nodeid)
+void upkeep_written(struct upkeep *u, struct inode *i)
 {
-	add(u, LIST_WRITTEN, nodeid);
+	if (!add(u, LIST_WRITTEN, i->nodeid))
+		atomic_store(&i->listed, false);
+}
+
+/* List a closed file; its flag says that it is listed. */
+static void add_closed(struct upkeep *u, unsigned int list, uint64_t nodeid)
+{
+	if (!add(u, list, nodeid))
+		inode_put(u->inodes, inode_get_closed(u->inodes, nodeid));
 }
 
 void upkeep_closed(struct upkeep *u, uint64_t nodeid)
 {
-	add(u, LIST_CLOSED, nodeid);
+	add_closed(u, LIST_CLOSED, nodeid);
 }
 
-/* Has the host removed it? An error counts as yes, such as ESTALE. */
+/* Has the host removed it? */
 static bool removed(struct upkeep *u, uint64_t nodeid)
 {
 	struct fuse_attr attr;
+	int r = client_getattr(u->client, nodeid, &attr);
 
-	return client_getattr(u->client, nodeid, &attr) < 0 || !attr.nlink;
+	return r < 0 ? r == -ENOENT || r == -ESTALE : !attr.nlink;
 }
 
 static void check_closed(struct upkeep *u, unsigned int list, uint64_t nodeid)
@@ -148,7 +160,7 @@ static void check_closed(struct upkeep *u, unsigned int list, uint64_t nodeid)
 		inode_let_go(u->inodes, i);
 	} else {
 		if (inode_list_closed(u->inodes, i))
-			add(u, list + 1, nodeid);
+			add_closed(u, list + 1, nodeid);
 		inode_put(u->inodes, i);
 	}
 }
