@@ -14,6 +14,7 @@ SEES = {
     "hw": {"base", "hw"},
     "virtio": {"base", "ring", "wire", "hw", "virtio"},
     "dax": {"base", "dax"},
+    "pass": {"base", "pass"},
     "fs": {"base", "wire", "virtio", "dax", "fs"},
     "daemon": {"base", "wire", "virtio", "dax", "fs", "daemon"},
     "host": {"base", "ring", "wire", "host"},
