@@ -64,6 +64,23 @@ struct fuse_statx_out {
 #define FUSE_PASSTHROUGH       (1ULL << 37)
 #define FUSE_NO_EXPORT_SUPPORT (1ULL << 38)
 #define FUSE_HAS_RESEND	       (1ULL << 39)
+#define FOPEN_PASSTHROUGH      (1 << 7)
+
+/* In fuse_init_out.max_stack_depth and fuse_open_out.backing_id, which have no names here. */
+#define fuse_init_stack_depth(out) ((out)->unused[0])
+#define fuse_open_backing(out)	   (*(int32_t *)&(out)->padding)
+
+struct fuse_backing_map {
+	int32_t fd;
+	uint32_t flags;
+	uint64_t padding;
+};
+
+#define FUSE_DEV_IOC_BACKING_OPEN  _IOW(FUSE_DEV_IOC_MAGIC, 1, struct fuse_backing_map)
+#define FUSE_DEV_IOC_BACKING_CLOSE _IOW(FUSE_DEV_IOC_MAGIC, 2, uint32_t)
+#else
+#define fuse_init_stack_depth(out) ((out)->max_stack_depth)
+#define fuse_open_backing(out)	   ((out)->backing_id)
 #endif
 #if FUSE_KERNEL_MINOR_VERSION < 42 /* 7.41 and 7.42 */
 #define FUSE_ALLOW_IDMAP   (1ULL << 40)

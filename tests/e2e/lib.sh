@@ -113,9 +113,16 @@ script()
 # run_fstest PREFIX [ARGUMENT...] - each of its tests is one of ours
 run_fstest()
 {
-	local prefix=$1 line name lines=0
+	local prefix=$1
 	shift
 	guest timeout 1200 "$guest_fstest" --ops "${VFSDAXFUSE_TEST_OPS:-3000}" "$@" >"$work/fstest.out" 2>&1 </dev/null || true
+	read_fstest "$prefix"
+}
+
+# read_fstest PREFIX - the same of what is in $work/fstest.out
+read_fstest()
+{
+	local prefix=$1 line name lines=0
 	while read -r line; do
 		name=${line#not } name=${name#* } name=${name%% - *}
 		case $line in

@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2154 # lib.sh and vm define the rest
 
 cpus=2 mem=2G kernel=6.12 iommu=intel device=vhost-user-test queues=1 vq_size=1024
-append="" device_options="" devices=() extra=()
+append="" device_options="" devices=() extra=() pmem_window="" pmem_metadata=64M@0x20000000
 
 # accel - print kvm where a stock kernel reaches its initramfs with it, else tcg
 #
@@ -77,6 +77,97 @@ add_device()
 	esac
 }
 
+# bytes SIZE - of a size as QEMU and the kernel take it
+bytes()
+{
+	case $1 in
+	*[!0-9KMG]* | '' | [!0-9]*) die "'$1' is no size" ;;
+	*K) echo $((${1%K} << 10)) ;;
+	*M) echo $((${1%M} << 20)) ;;
+	*G) echo $((${1%G} << 30)) ;;
+	*) echo "$1" ;;
+	esac
+}
+
+# pmem_range SIZE@ADDRESS - check its form; print first and last byte as /proc/iomem does
+pmem_range()
+{
+	local size=${1%@*} at=${1#*@}
+	[[ $1 == *@* && $at =~ ^(0x[0-9a-f]+|[0-9]+)$ ]] ||
+		die "'$1' is not SIZE@ADDRESS, such as 1G@0xff00000000"
+	size=$(bytes "$size") || exit
+	[ "$size" != 0 ] && [ $((at % 4096)) = 0 ] && [ $((size % 4096)) = 0 ] ||
+		die "'$1' does not consist of whole pages"
+	printf '%08x-%08x\n' $((at)) $((at + size - 1))
+}
+
+# window_in_monitor - print SIZE@ADDRESS of the first device's BAR 4, when the firmware has set it
+window_in_monitor()
+{
+	local pattern='s/.*BAR4: .* at \(0x[0-9a-f]*\) \[\(0x[0-9a-f]*\)\].*/\1 \2/p' first last
+	read -r first last < <(monitor 'info pci' |
+		sed -n "/device  16, function 0:/,/Bus/$pattern") || return
+	# Before, it is all ones, or a size without an address.
+	[ "$first" != 0xffffffffffffffff ] && [ $((first)) != 0 ] || return
+	echo "$(((last - first + 1) >> 20))M@$first"
+}
+
+# learn_window - start the machine of args without a kernel: where does the firmware put the window?
+#
+# The kernel must know when it starts, and leaves BARs where the firmware has put them.
+learn_window()
+{
+	local words=() i limit=$(($(date +%s) + 20))
+	for ((i = 0; i < ${#args[@]}; i++)); do
+		case ${args[i]} in
+		-kernel | -initrd | -append) i=$((i + 1)) ;;
+		*) words+=("${args[i]}") ;;
+		esac
+	done
+	start_qemu "${words[@]}"
+	until pmem_window=$(window_in_monitor 2>/dev/null); do
+		alive || failed "QEMU ended while it was asked for the address of the window"
+		[ "$(date +%s)" -lt "$limit" ] ||
+			failed "the firmware gives no address to BAR 4 of the first device: has it a window?"
+		sleep 0.05
+	done
+	kill_qemu
+	rm -f "$run/monitor" "$run/pid"
+}
+
+# pmem_parameters - what makes the window and a piece of memory persistent memory for the kernel
+pmem_parameters()
+{
+	echo "memmap=${pmem_window%@*}!${pmem_window#*@} memmap=${pmem_metadata%@*}!${pmem_metadata#*@}"
+}
+
+# check_pmem - the kernel has both regions, and the window's is exactly the BAR
+#
+# A region elsewhere would be taken for memory, and reading it is not harmless.
+check_pmem()
+{
+	local bar region
+	bar=$("${ssh[@]}" sed -n 5p /sys/bus/pci/devices/0000:00:10.0/resource) ||
+		failed "no first device in the guest"
+	# shellcheck disable=SC2086 # first, last, flags
+	set -- $bar
+	bar=$(printf '%08x-%08x' $(($1)) $(($2)))
+	"${ssh[@]}" cat /proc/iomem >"$run/iomem"
+	for region in "$pmem_window" "$pmem_metadata"; do
+		grep -q "^ *$(pmem_range "$region") : Persistent Memory (legacy)$" "$run/iomem" ||
+			failed "the guest has no persistent memory at $region, see $run/iomem"
+	done
+	[ "$(pmem_range "$pmem_window")" = "$bar" ] ||
+		failed "persistent memory at $(pmem_range "$pmem_window") is not the window: BAR 4 is $bar"
+}
+
+# unpack_tools - what the guest has not, from the step tools of prepare
+unpack_tools()
+{
+	"${ssh[@]}" tar --extract --directory=/ <"$lab_tools/guest.tar" ||
+		failed "the tools cannot be unpacked in the guest"
+}
+
 # failed MESSAGE - say why the guest did not start, and end it
 failed()
 {
@@ -92,7 +183,7 @@ failed()
 # shellcheck disable=SC2054 # QEMU's options hold commas
 start()
 {
-	local sockets=() words=() kernel_dir accelerator began pid args
+	local sockets=() words=() kernel_dir accelerator began args i cpu
 	while [ $# != 0 ]; do
 		case $1 in
 		--name) name=$2 ;;
@@ -108,6 +199,15 @@ start()
 		--append) append=$2 ;;
 		--extra) read -ra words <<<"$2"; extra+=("${words[@]}") ;;
 		--timeout) timeout=$2 ;;
+		--pmem-window)
+			if [[ ${2-} != [0-9]* ]]; then
+				pmem_window=learn
+				shift
+				continue
+			fi
+			pmem_window=$2
+			pmem_range "$2" >/dev/null
+			;;
 		*) die "unknown option $1" ;;
 		esac
 		shift 2 || die "an option lacks its value"
@@ -135,6 +235,12 @@ start()
 	none) ;;
 	*) die "unknown IOMMU $iommu" ;;
 	esac
+	if [ -n "$pmem_window" ]; then
+		need_prepared "$lab_tools/guest.tar"
+		[ "${#devices[@]}" != 0 ] || die "--pmem-window needs a --socket"
+		[ $((${pmem_metadata#*@} + $(bytes "${pmem_metadata%@*}"))) -le "$(bytes "$mem")" ] ||
+			die "--pmem-window takes $pmem_metadata of the guest's memory, more than --mem $mem has"
+	fi
 	accelerator=$(accel)
 	cpu=max
 	# TCG executes rep movsb byte by byte; kernels and libraries that are told that it is fast then
@@ -168,19 +274,38 @@ start()
 	began=$(date +%s%N)
 	: >"$run/console"
 	printf '%s %s\n' "$kernel" "$accelerator" >"$run/info"
-	(
-		cd "$run" || exit
-		export TMPDIR=$run	# for what the guest writes to its disk
-		# In a session of its own it does not see an interrupt typed at the script.
-		exec_in_tree "$lab_qemu" setsid qemu-system-x86_64 "${args[@]}"
-	) </dev/null >"$run/qemu.log" 2>&1 9>&- &
-	pid=$!
-	process_id "$pid" >"$run/pid" || failed "QEMU ended at once"
+	if [ -n "$pmem_window" ]; then
+		[ "$pmem_window" != learn ] || learn_window
+		for ((i = 0; i < ${#args[@]}; i++)); do
+			[ "${args[i]}" != -append ] || args[i + 1]+=" $(pmem_parameters)"
+		done
+	fi
+	start_qemu "${args[@]}"
 	wait_ready "$began"
+	if [ -n "$pmem_window" ]; then
+		check_pmem
+		unpack_tools
+		printf '%s %s\n' "$pmem_window" "$pmem_metadata" >"$run/pmem"
+		echo "vm: the window $pmem_window and the memory $pmem_metadata are persistent memory"
+	fi
 	printf 'vm: %s runs Linux %s under %s with %s CPUs, ready after %d.%d s\n' "$name" \
 		"$(cat "$kernel_dir/release")" "$accelerator" "$cpus" \
 		$((($(date +%s%N) - began) / 1000000000)) \
 		$((($(date +%s%N) - began) / 100000000 % 10))
+}
+
+# start_qemu ARGUMENT... - in the background; its pid is kept
+start_qemu()
+{
+	local pid
+	(
+		cd "$run" || exit
+		export TMPDIR=$run	# for what the guest writes to its disk
+		# In a session of its own it does not see an interrupt typed at the script.
+		exec_in_tree "$lab_qemu" setsid qemu-system-x86_64 "$@"
+	) </dev/null >"$run/qemu.log" 2>&1 9>&- &
+	pid=$!
+	process_id "$pid" >"$run/pid" || failed "QEMU ended at once"
 }
 
 # wait_ready BEGAN - until the guest takes commands
