@@ -21,6 +21,12 @@ enum io_uring_mode {
 	IO_URING_OFF,
 };
 
+enum passthrough_mode {
+	PASSTHROUGH_OFF,
+	PASSTHROUGH_RO,	 /* files that are opened for reading */
+	PASSTHROUGH_ALL, /* all files */
+};
+
 struct options {
 	char *tag;	   /* NULL: the only device */
 	char *mountpoint;  /* absolute; NULL with probe */
@@ -29,6 +35,7 @@ struct options {
 	char *stats;	   /* a file for counters, or NULL */
 	enum dax_mode dax;
 	enum io_uring_mode io_uring;
+	enum passthrough_mode passthrough;
 	unsigned int max_threads; /* 1 to OPTIONS_THREADS_MAX */
 	unsigned int max_write;	  /* bytes; OPTIONS_WRITE_MIN to OPTIONS_WRITE_MAX */
 	unsigned int queue_size;  /* a power of two, OPTIONS_QUEUE_MIN to OPTIONS_QUEUE_MAX */

@@ -42,3 +42,10 @@ void chan_reply_error(int fd, uint64_t unique, int error);
  * are answered, so other threads must serve them.
  */
 void chan_notify_inval_inode(int fd, uint64_t nodeid, uint64_t off, uint64_t len);
+
+/*
+ * chan_backing_open() - register @backing, an open file, for passthrough (Linux 6.9, CAP_SYS_ADMIN). Returns an id above
+ * 0, to be given back by chan_backing_close(), or a negative errno.
+ */
+int chan_backing_open(int fd, int backing);
+void chan_backing_close(int fd, int id); /* @fd -1: the connection has ended */

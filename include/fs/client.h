@@ -108,8 +108,17 @@ int client_exchange(struct client *c, struct client_slot *slot, int queue, size_
 int client_init(struct client *c, const struct fuse_init_in *in, struct fuse_init_out *out,
 		size_t *ret_len);
 int client_getattr(struct client *c, uint64_t nodeid, struct fuse_attr *ret);
-/* client_touch() - set mtime to now, which moves ctime too. */
-int client_touch(struct client *c, uint64_t nodeid);
+/* client_touch() - set mtime to now, which moves ctime too; @ret: the attributes then, or NULL. */
+int client_touch(struct client *c, uint64_t nodeid, struct fuse_attr *ret);
+/*
+ * client_read(), client_write() - @len bytes at @off of an open file, in small requests. -ENODATA: it is
+ * shorter.
+ */
+int client_read(struct client *c, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf, size_t len);
+int client_write(struct client *c, uint64_t nodeid, uint64_t fh, uint64_t off, const void *buf,
+		 size_t len);
+/* client_has_xattr() - has the file this extended attribute? */
+bool client_has_xattr(struct client *c, uint64_t nodeid, const char *name);
 int client_forget(struct client *c, uint64_t nodeid, uint64_t nlookup);
 int client_release(struct client *c, uint64_t nodeid, uint64_t fh, bool dir);
 /* client_unlock() - take back what SETLK or SETLKW with @lk has got. */

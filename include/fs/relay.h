@@ -14,6 +14,7 @@
 #include "fs/lock.h"
 #include "fs/notifier.h"
 #include "fs/upkeep.h"
+#include "pass/pass.h"
 #include "wire/fuse_init.h"
 #include "wire/fuse_req.h"
 
@@ -41,6 +42,9 @@ struct relay {
 	struct inode_table *inodes;
 	struct lock_waits *lock_waits;
 	struct upkeep *upkeep;
+	struct pass *pass; /* NULL: no file is passed through */
+	bool pass_write;   /* also files that are opened for writing */
+	int fuse_fd;	   /* the connection; set before the first request; -1 after its end */
 	struct notifier *notifier; /* set before the first request */
 	struct fuse_init_wish wish;
 	struct relay_worker *workers; /* linked; see relay_add_worker() */
@@ -80,6 +84,9 @@ struct relay_worker {
 	struct inode_memo memos[INODE_MEMOS];
 	unsigned int misses; /* requests that missed the window; some of them are timed */
 };
+
+/* What pass_params.ops is: with the relay as context. */
+extern const struct pass_ops relay_pass_ops;
 
 /* relay_add_worker() - interrupts will find its requests. Before any of them runs. */
 void relay_add_worker(struct relay *r, struct relay_worker *w);

@@ -32,9 +32,13 @@ int pci_find(uint16_t vendor, uint16_t device, struct pci_address *out, unsigned
  */
 int pci_read_config(const struct pci_address *addr, uint8_t buf[PCI_CONFIG_SIZE]);
 
-/* pci_bar_sizes() - bytes of each BAR; 0 for one that is absent, or has no address, or is I/O
- * ports. */
-int pci_bar_sizes(const struct pci_address *addr, uint64_t ret[PCI_NUM_BARS]);
+struct pci_bar {
+	uint64_t start; /* guest-physical address, in bytes */
+	uint64_t size;	/* bytes; 0: it is absent, has no address, or is I/O ports */
+};
+
+/* pci_bars() - all BARs of a device. 0 or a negative errno. */
+int pci_bars(const struct pci_address *addr, struct pci_bar ret[PCI_NUM_BARS]);
 
 /* pci_driver() - name of the driver that the device is bound to, "" for none. */
 int pci_driver(const struct pci_address *addr, char ret[PCI_DRIVER_MAX]);

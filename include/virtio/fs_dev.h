@@ -33,6 +33,7 @@ struct fs_dev_params {
 	size_t arena_size;	  /* bytes for requests and replies; rings come on top */
 	unsigned int max_request; /* use at most this many request queues */
 	unsigned int queue_size;  /* of at most so many entries, a power of two; 0: 1024 */
+	bool window_unmapped;	  /* do not map the window: the kernel has it (pass/region.h) */
 };
 
 /*

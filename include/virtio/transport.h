@@ -24,8 +24,9 @@ struct virtio_queue_setup {
 
 /* The shared memory region of id 0 (VIRTIO 1.2, 2.10 and 5.11.6), mapped into this process. */
 struct virtio_window {
-	void *addr;    /* page aligned */
+	void *addr;    /* page aligned; NULL: it was not to be mapped */
 	uint64_t size; /* bytes, a multiple of 4 KiB */
+	uint64_t phys; /* guest-physical address; 0: it has none */
 };
 
 /* For people: which device that is. */
@@ -71,8 +72,8 @@ struct virtio_transport_ops {
 	 */
 	int (*dma_map)(struct virtio_transport *t, struct dma_arena *arena, bool platform);
 
-	/* -ENODEV when the device has no window. Mapped until close(). */
-	int (*window)(struct virtio_transport *t, struct virtio_window *ret);
+	/* -ENODEV when the device has no window. With @map it is mapped until close(). */
+	int (*window)(struct virtio_transport *t, bool map, struct virtio_window *ret);
 
 	/* An eventfd, signalled by every queue, by the configuration and when the peer is lost. */
 	int (*irq_fd)(struct virtio_transport *t);

@@ -42,6 +42,7 @@ char *fuse_init_flag_names(uint64_t flags, char *buf, size_t size);
 struct fuse_init_wish {
 	bool dax;		 /* there is a window and it is to be used */
 	bool io_uring;		 /* requests may come over io_uring, where the kernel offers it */
+	bool passthrough;	 /* files may be passed through, where the kernel offers it */
 	uint32_t max_write;	 /* bytes of data in one request that our buffers take; >= 4096 */
 	uint16_t max_background; /* requests that nobody waits for; 0: what the host says */
 };

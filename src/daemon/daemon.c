@@ -38,6 +38,7 @@ struct daemon {
 	uint32_t max_write; /* bytes that a slot takes */
 	struct fs_dev *dev;
 	struct relay relay;
+	struct pass_params pass; /* ops NULL: there are no regions for it */
 	struct mount mount;
 	int mounts; /* /proc/self/mounts; poll(2) reports POLLPRI when the mount table changes */
 	struct workers *workers;
@@ -75,6 +76,52 @@ static int daemon_want_rings(const struct daemon *d)
 	return -EOPNOTSUPP;
 }
 
+/* Is there what passthrough needs? Otherwise say why not, once, and go on without. */
+static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
+{
+	struct pass_region all[PASS_REGIONS_MAX];
+	struct virtio_window w;
+	int r;
+
+	if (d->o->passthrough == PASSTHROUGH_OFF)
+		return false;
+	r = t->ops->window(t, false, &w);
+	if (r < 0 || !w.phys) {
+		log_warn("passthrough: the device has no window that is memory of this machine");
+		return false;
+	}
+	r = pass_regions_choose(all, pass_regions_list("/sys", all, PASS_REGIONS_MAX), w.phys, w.size,
+				&d->pass.window, &d->pass.meta);
+	if (r < 0) {
+		log_warn("passthrough: %s",
+			 r == -ENODEV ? "the kernel has no fsdax namespace over the window "
+					"(memmap=SIZE!ADDRESS)" :
+			 r == -ENXIO  ? "there is no fsdax namespace for metadata beside that of the window" :
+					"there is more than one fsdax namespace beside that of the window");
+		return false;
+	}
+	d->pass.window_start = w.phys;
+	d->pass.window_size = w.size;
+	d->pass.ops = &relay_pass_ops;
+	return true;
+}
+
+static int daemon_open_pass(struct daemon *d)
+{
+	int r;
+
+	if (!d->pass.ops)
+		return 0;
+	d->pass.ctx = &d->relay;
+	d->pass.writable = d->relay.pass_write = d->o->passthrough == PASSTHROUGH_ALL;
+	r = pass_create(&d->pass, &d->relay.pass);
+	if (r < 0)
+		log_err("passthrough: %s and %s cannot be used: %s", d->pass.window.block,
+			d->pass.meta.block, strerror(-r));
+	d->relay.wish.passthrough = r == 0;
+	return r;
+}
+
 static int daemon_open_device(struct daemon *d, unsigned int rings)
 {
 	const struct options *o = d->o;
@@ -92,6 +139,8 @@ static int daemon_open_device(struct daemon *d, unsigned int rings)
 
 	r = o->vhost_user ? vhost_user_open(o->vhost_user, why, sizeof(why), &t) :
 			    virtio_pci_open(&choice, why, sizeof(why), &t);
+	if (r == 0)
+		params.window_unmapped = daemon_find_regions(d, t);
 	if (r == 0)
 		r = fs_dev_start(t, &params, why, sizeof(why), &d->dev);
 	if (r < 0)
@@ -112,6 +161,10 @@ static int daemon_open_window(struct daemon *d)
 
 	if (d->o->dax == DAX_NEVER)
 		return 0;
+	if (params.size && !params.addr) {
+		log_info("the kernel has the window: data of files that are not passed through goes over the virtqueue");
+		return 0;
+	}
 	if (!params.size) {
 		if (d->o->dax == DAX_ALWAYS) {
 			log_err("dax=always: the device has no DAX window");
@@ -199,6 +252,8 @@ static int daemon_start(struct daemon *d)
 	r = client_create(d->dev, &d->relay.client);
 	if (r == 0)
 		r = daemon_open_window(d);
+	if (r == 0)
+		r = daemon_open_pass(d);
 	if (r < 0)
 		return r;
 	d->relay.inodes = inode_table_create(d->relay.dax);
@@ -227,6 +282,7 @@ static int daemon_start(struct daemon *d)
 	r = daemon_mount(d);
 	if (r < 0)
 		return r;
+	d->relay.fuse_fd = d->mount.fd;
 	d->relay.notifier = notifier_create(d->mount.fd);
 	if (!d->relay.notifier)
 		return -ENOMEM;
@@ -388,7 +444,9 @@ static void daemon_end(struct daemon *d)
 	upkeep_destroy(d->relay.upkeep);
 	lock_waits_destroy(steal_ptr(d->relay.lock_waits));
 	mount_end(&d->mount);
+	d->relay.fuse_fd = -1;
 	inode_table_destroy(steal_ptr(d->relay.inodes));
+	pass_destroy(steal_ptr(d->relay.pass));
 	dax_destroy(steal_ptr(d->relay.dax));
 	if (atomic_load(&d->relay.init_state) == 1 && !fs_dev_broken(d->dev))
 		(void)client_destroy_session(d->relay.client);

@@ -18,6 +18,7 @@ enum {
 	KEY_DAX,
 	KEY_DAX_VALUE,
 	KEY_IO_URING,
+	KEY_PASSTHROUGH,
 };
 
 #define OPT(t, m, v) { t, offsetof(struct options, m), v }
@@ -42,6 +43,7 @@ static const struct fuse_opt option_list[] = {
 	FUSE_OPT_KEY("dax=", KEY_DAX_VALUE),
 	FUSE_OPT_KEY("dax", KEY_DAX),
 	FUSE_OPT_KEY("io_uring=", KEY_IO_URING),
+	FUSE_OPT_KEY("passthrough=", KEY_PASSTHROUGH),
 	FUSE_OPT_END,
 };
 
@@ -67,6 +69,9 @@ const char *options_usage(void)
 	       "        io_uring=on         take requests over io_uring, and fail without it\n"
 	       "        io_uring=off        take requests from /dev/fuse\n"
 	       "        io_uring=auto       take the faster way (the default; now as off)\n"
+	       "        passthrough=off     serve all requests ourselves (the default)\n"
+	       "        passthrough=ro      let the kernel read files through the window by itself\n"
+	       "        passthrough=all     let it write to them, too; see the manual\n"
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
 	       "        max_write=BYTES         data of one request (4096 to 16777216, default "
 	       "1048576)\n"
@@ -76,34 +81,49 @@ const char *options_usage(void)
 	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in mount(8)\n";
 }
 
+/* One of @names, which end with NULL: its index, or -1 and a message. @rule: what they are, for a person. */
+static int option_word(const char *option, const char *value, const char *const *names,
+		       const char *rule)
+{
+	for (int i = 0; names[i]; i++)
+		if (!strcmp(value, names[i]))
+			return i;
+	log_err("%s=%s: it is %s", option, value, rule);
+	return -1;
+}
+
 static int option_dax(struct options *o, const char *value)
 {
-	if (!strcmp(value, "always"))
-		o->dax = DAX_ALWAYS;
-	else if (!strcmp(value, "inode"))
-		o->dax = DAX_INODE;
-	else if (!strcmp(value, "never"))
-		o->dax = DAX_NEVER;
-	else {
-		log_err("dax=%s: it is always, inode or never", value);
-		return -1;
-	}
-	return 0;
+	static const char *const names[] = { "always", "inode", "never", NULL };
+	static const enum dax_mode modes[] = { DAX_ALWAYS, DAX_INODE, DAX_NEVER };
+	int i = option_word("dax", value, names, "always, inode or never");
+
+	if (i >= 0)
+		o->dax = modes[i];
+	return MIN(i, 0);
 }
 
 static int option_io_uring(struct options *o, const char *value)
 {
-	if (!strcmp(value, "auto"))
-		o->io_uring = IO_URING_AUTO;
-	else if (!strcmp(value, "on"))
-		o->io_uring = IO_URING_ON;
-	else if (!strcmp(value, "off"))
-		o->io_uring = IO_URING_OFF;
-	else {
-		log_err("io_uring=%s: it is auto, on or off", value);
-		return -1;
-	}
-	return 0;
+	static const char *const names[] = { "auto", "on", "off", NULL };
+	static const enum io_uring_mode modes[] = { IO_URING_AUTO, IO_URING_ON, IO_URING_OFF };
+	int i = option_word("io_uring", value, names, "auto, on or off");
+
+	if (i >= 0)
+		o->io_uring = modes[i];
+	return MIN(i, 0);
+}
+
+static int option_passthrough(struct options *o, const char *value)
+{
+	static const char *const names[] = { "off", "ro", "all", NULL };
+	static const enum passthrough_mode modes[] = { PASSTHROUGH_OFF, PASSTHROUGH_RO,
+						       PASSTHROUGH_ALL };
+	int i = option_word("passthrough", value, names, "off, ro or all");
+
+	if (i >= 0)
+		o->passthrough = modes[i];
+	return MIN(i, 0);
 }
 
 static int option_proc(void *data, const char *arg, int key, struct fuse_args *out)
@@ -117,6 +137,8 @@ static int option_proc(void *data, const char *arg, int key, struct fuse_args *o
 		return option_dax(o, arg + strlen("dax="));
 	case KEY_IO_URING:
 		return option_io_uring(o, arg + strlen("io_uring="));
+	case KEY_PASSTHROUGH:
+		return option_passthrough(o, arg + strlen("passthrough="));
 	case FUSE_OPT_KEY_NONOPT:
 		if (!o->mountpoint) {
 			o->mountpoint = strdup(arg);

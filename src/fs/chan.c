@@ -65,3 +65,22 @@ void chan_notify_inval_inode(int fd, uint64_t nodeid, uint64_t off, uint64_t len
 	if (write(fd, &n, sizeof(n)) < 0 && errno != ENOENT)
 		log_dbg("notification of the kernel: %m");
 }
+
+int chan_backing_open(int fd, int backing)
+{
+	struct fuse_backing_map map = { .fd = backing };
+	int id = ioctl(fd, FUSE_DEV_IOC_BACKING_OPEN, &map);
+
+	return id > 0 ? id : id < 0 ? -errno : -EIO;
+}
+
+void chan_backing_close(int fd, int id)
+{
+	uint32_t number = (uint32_t)id;
+
+	/* With the connection all of them are gone. */
+	if (fd < 0)
+		return;
+	if (ioctl(fd, FUSE_DEV_IOC_BACKING_CLOSE, &number) < 0)
+		log_dbg("backing id %d: %m", id);
+}

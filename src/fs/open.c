@@ -91,27 +91,37 @@ void relay_opendir(struct relay_req *q)
 	relay_finish(q, exchange_open(q, atomic_load(&q->r->nodiratime), &rep));
 }
 
+/* The kernel gets an error for an open that the host has done. */
+static void take_back_open(struct relay_req *q, uint64_t fh)
+{
+	(void)client_release(q->r->client, q->h->nodeid, fh, false);
+	(void)inode_released(q->r->inodes, q->h->nodeid);
+}
+
 void relay_open(struct relay_req *q)
 {
 	struct fuse_open_out *out;
 	struct relay_rep rep;
 	struct inode *i;
-	int r = exchange_open(q, atomic_load(&q->r->noatime), &rep);
+	int r;
 
+	relay_pass_begin_open(q);
+	r = exchange_open(q, atomic_load(&q->r->noatime), &rep);
 	if (r < 0) {
 		relay_answer(q, r, 0);
 		return;
 	}
 	out = open_out(&rep, 0);
-	if (out && relay_keeps_files(q->r)) {
-		i = inode_opened(q->r->inodes, q->h->nodeid);
-		if (i) {
-			opened(q->r, i, NULL);
-			choose_cache(q->r, i, out);
-			inode_put(q->r->inodes, i);
-		}
+	i = out && relay_keeps_files(q->r) ? inode_opened(q->r->inodes, q->h->nodeid) : NULL;
+	if (i) {
+		opened(q->r, i, NULL);
+		choose_cache(q->r, i, out);
+		r = relay_pass_open(q, i, ((const struct fuse_open_in *)q->p.arg)->flags, out);
+		if (r < 0)
+			take_back_open(q, out->fh);
+		inode_put(q->r->inodes, i);
 	}
-	relay_pass(q);
+	relay_finish(q, r);
 }
 
 /* CREATE may have found an existing file and truncated it (O_TRUNC): drop its mappings. */
@@ -156,6 +166,12 @@ void relay_create(struct relay_req *q)
 
 void relay_release(struct relay_req *q)
 {
+	const struct fuse_release_in *in = q->p.arg;
+
+	if (q->r->pass) {
+		relay_pass_settle(q->r, q->h->nodeid);
+		pass_release(q->r->pass, q->h->nodeid, in->fh);
+	}
 	relay_settle_times(q->r, q->h->nodeid);
 	(void)relay_forward(q, NULL);
 	relay_unlocked(q);

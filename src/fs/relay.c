@@ -183,6 +183,13 @@ static void relay_interrupt(struct relay_req *q)
 		relay_hiprio(q);
 }
 
+static void forget_node(struct relay *r, uint64_t nodeid)
+{
+	inode_forget(r->inodes, nodeid);
+	if (r->pass)
+		pass_forget(r->pass, nodeid);
+}
+
 static void relay_forget(struct relay_req *q)
 {
 	const struct fuse_batch_forget_in *in = q->p.arg;
@@ -190,10 +197,10 @@ static void relay_forget(struct relay_req *q)
 
 	/* The mappings go first: the host may give the number to another file. */
 	if (q->h->opcode == FUSE_FORGET)
-		inode_forget(q->r->inodes, q->h->nodeid);
+		forget_node(q->r, q->h->nodeid);
 	else
 		for (uint32_t i = 0; i < in->count; i++)
-			inode_forget(q->r->inodes, one[i].nodeid);
+			forget_node(q->r, one[i].nodeid);
 	relay_hiprio(q);
 }
 

@@ -48,7 +48,7 @@ int relay_forward(struct relay_req *q, struct relay_rep *ret);
 /* relay_keeps_files() - do open files get an entry in the inode table? Constant after INIT. */
 static inline bool relay_keeps_files(const struct relay *r)
 {
-	return r->dax || r->direct_mmap;
+	return r->dax || r->direct_mmap || r->pass;
 }
 
 /* data.c */
@@ -60,6 +60,22 @@ void relay_open(struct relay_req *q);
 void relay_opendir(struct relay_req *q);
 void relay_create(struct relay_req *q);
 void relay_release(struct relay_req *q);
+
+/* through.c: files that are passed through */
+/*
+ * relay_pass_begin_open() - an OPEN is about to be sent. Appending to a file that is passed through is the kernel's
+ * business. The host's handle is for its last page, at a place of ours, so it is opened without O_APPEND.
+ */
+void relay_pass_begin_open(struct relay_req *q);
+/*
+ * relay_pass_open() - the host has opened @i; if it can be, it is passed through, and *out says so. Returns 0, or -EBUSY:
+ * others have it open in a way that this open cannot join.
+ */
+int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct fuse_open_out *out);
+/* relay_pass_refuses() - is a SETATTR or SETXATTR to get EBUSY, because the file is passed through? */
+bool relay_pass_refuses(struct relay_req *q);
+/* relay_pass_settle() - make the host's file what the kernel has written to its backing file. */
+void relay_pass_settle(struct relay *r, uint64_t nodeid);
 
 /* lock.c */
 void relay_setlk(struct relay_req *q);	 /* SETLK, SETLKW */

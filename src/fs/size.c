@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What changes a file's size or attributes, and what tells of them.
 
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -31,6 +32,8 @@ void relay_settle_times(struct relay *r, uint64_t nodeid)
 {
 	struct inode *i;
 
+	if (r->pass)
+		relay_pass_settle(r, nodeid);
 	if (!r->dax || !inode_any_touched(r->inodes))
 		return;
 	i = inode_get(r->inodes, nodeid);
@@ -173,6 +176,10 @@ void relay_setxattr(struct relay_req *q)
 {
 	struct inode *i;
 
+	if (relay_pass_refuses(q)) {
+		relay_answer(q, -EBUSY, 0);
+		return;
+	}
 	(void)relay_forward(q, NULL);
 	i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
 	if (i)
@@ -216,7 +223,7 @@ static int setattr_with_mtime(struct relay_req *q, struct inode *i,
 	int r = setattr_exchange(q, i, in, rep);
 
 	if (settling && inode_settle_due(i) && (r < 0 || rep->error))
-		(void)client_touch(q->r->client, i->nodeid);
+		(void)client_touch(q->r->client, i->nodeid, NULL);
 	if (settling)
 		inode_settle_end(q->r->inodes, i);
 	return r;
@@ -230,6 +237,13 @@ void relay_setattr(struct relay_req *q)
 	struct relay_rep rep;
 	int r;
 
+	if (q->r->pass)
+		relay_pass_settle(q->r, q->h->nodeid);
+	if (relay_pass_refuses(q)) {
+		relay_answer(q, -EBUSY, 0);
+		inode_put(q->r->inodes, i);
+		return;
+	}
 	/* If it does not set mtime, set the one that is due for earlier writes first. */
 	if (i && !mtime)
 		upkeep_settle(q->r->upkeep, i);
@@ -254,6 +268,11 @@ static void relay_exclusive(struct relay_req *q, uint64_t nodeid, uint64_t from)
 	struct relay_rep rep;
 	int r;
 
+	if (q->r->pass && pass_resize(q->r->pass, nodeid) < 0) {
+		relay_answer(q, -EBUSY, 0);
+		inode_put(q->r->inodes, i);
+		return;
+	}
 	if (!i) {
 		(void)relay_forward(q, NULL);
 		return;

@@ -68,7 +68,7 @@ void upkeep_settle(struct upkeep *u, struct inode *i)
 	if (!inode_settle_begin(u->inodes, i))
 		return;
 	if (inode_settle_due(i))
-		(void)client_touch(u->client, i->nodeid);
+		(void)client_touch(u->client, i->nodeid, NULL);
 	inode_settle_end(u->inodes, i);
 }
 

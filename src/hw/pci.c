@@ -112,7 +112,7 @@ int pci_read_config(const struct pci_address *addr, uint8_t buf[PCI_CONFIG_SIZE]
 	return n < 0 ? -errno : (int)n;
 }
 
-int pci_bar_sizes(const struct pci_address *addr, uint64_t ret[PCI_NUM_BARS])
+int pci_bars(const struct pci_address *addr, struct pci_bar ret[PCI_NUM_BARS])
 {
 	char path[128], text[2048], *line = text;
 	int r;
@@ -128,9 +128,9 @@ int pci_bar_sizes(const struct pci_address *addr, uint64_t ret[PCI_NUM_BARS])
 		if (sscanf(line, "%llx %llx %llx%n", &first, &last, &flags, &used) != 3)
 			return -EPROTO;
 		line += used;
-		ret[i] = 0;
+		ret[i] = (struct pci_bar){ 0 };
 		if ((flags & IORESOURCE_MEM) && !(flags & IORESOURCE_UNSET) && last > first)
-			ret[i] = last - first + 1;
+			ret[i] = (struct pci_bar){ .start = first, .size = last - first + 1 };
 	}
 	return 0;
 }

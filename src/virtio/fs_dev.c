@@ -222,7 +222,7 @@ static int fs_dev_setup(struct fs_dev *d, const struct fs_dev_params *params, ch
 			       why_size);
 	if (r < 0)
 		return r;
-	r = d->t->ops->window(d->t, &d->window);
+	r = d->t->ops->window(d->t, !params->window_unmapped, &d->window);
 	if (r == -ENODEV)
 		d->window = (struct virtio_window){ 0 };
 	else if (r < 0) {

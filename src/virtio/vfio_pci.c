@@ -243,21 +243,23 @@ static int dma_map(struct virtio_transport *t, struct dma_arena *arena, bool pla
 	return vfio_map_arena(to_pci(t)->vfio, arena, platform);
 }
 
-static int window(struct virtio_transport *t, struct virtio_window *ret)
+static int window(struct virtio_transport *t, bool map, struct virtio_window *ret)
 {
 	struct virtio_pci *p = to_pci(t);
+	const struct virtio_pci_place *shm = &p->caps.shm;
+	struct pci_bar bars[PCI_NUM_BARS];
 	int r;
 
-	if (!p->window.map) {
-		if (!p->caps.shm.len)
-			return p->caps.shm_bad ? -EPROTO : -ENODEV;
-		r = vfio_map_memory(p->vfio, p->caps.shm.bar, p->caps.shm.off, p->caps.shm.len,
-				    &p->window);
-		if (r < 0)
-			return r;
-	}
-	ret->addr = p->window.map;
-	ret->size = p->window.len;
+	if (!shm->len)
+		return p->caps.shm_bad ? -EPROTO : -ENODEV;
+	r = pci_bars(&p->vfio->addr, bars);
+	if (r == 0 && map && !p->window.map)
+		r = vfio_map_memory(p->vfio, shm->bar, shm->off, shm->len, &p->window);
+	if (r < 0)
+		return r;
+	*ret = (struct virtio_window){ .addr = p->window.map,
+				       .size = shm->len,
+				       .phys = bars[shm->bar].start + shm->off };
 	return 0;
 }
 

@@ -84,7 +84,8 @@ static int cfg_read8(int fd, uint8_t pos, const struct virtio_pci_place *place, 
 static int tag_from_config(const struct pci_address *addr, char *ret)
 {
 	uint8_t config[PCI_CONFIG_SIZE], tag[VIRTIO_FS_TAG_SIZE];
-	uint64_t bars[PCI_NUM_BARS];
+	struct pci_bar bars[PCI_NUM_BARS];
+	uint64_t sizes[PCI_NUM_BARS];
 	struct virtio_pci_caps caps;
 	_cleanup_close_ int fd = -1;
 	char path[128];
@@ -92,9 +93,12 @@ static int tag_from_config(const struct pci_address *addr, char *ret)
 
 	if (n < 0)
 		return n;
-	r = pci_bar_sizes(addr, bars);
-	if (r == 0)
-		r = virtio_pci_caps_parse(config, (size_t)n, bars, NULL, &caps);
+	r = pci_bars(addr, bars);
+	if (r < 0)
+		return r;
+	for (unsigned int i = 0; i < PCI_NUM_BARS; i++)
+		sizes[i] = bars[i].size;
+	r = virtio_pci_caps_parse(config, (size_t)n, sizes, NULL, &caps);
 	if (r < 0)
 		return r;
 	if (!caps.pci_cfg || caps.device.len < sizeof(tag))

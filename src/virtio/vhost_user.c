@@ -290,7 +290,7 @@ static int vhu_dma_map(struct virtio_transport *t, struct dma_arena *arena, bool
 		       &arena->memfd, 1);
 }
 
-static int vhu_window(struct virtio_transport *t, struct virtio_window *ret)
+static int vhu_window(struct virtio_transport *t, bool map, struct virtio_window *ret)
 {
 	struct vhost_user *u = to_vhu(t);
 

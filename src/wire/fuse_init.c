@@ -76,7 +76,7 @@ static const struct fuse_init_flag init_flags[] = {
 	     "looked at"),
 	FLAG(DIRECT_IO_ALLOW_MMAP, FORWARD, LOCAL,
 	     "with a window the kernel's cache of a file is its mappings only"),
-	FLAG(PASSTHROUGH, MASK, MASK, "the host's files have no descriptor here"),
+	FLAG(PASSTHROUGH, LOCAL, LOCAL, "only granted when there are regions for backing files"),
 	FLAG(NO_EXPORT_SUPPORT, FORWARD, FORWARD, "the host says that handles are of no use"),
 	FLAG(HAS_RESEND, MASK, MASK,
 	     "requests are not taken over by another daemon; the reply is not looked at"),
@@ -245,6 +245,8 @@ int fuse_init_to_kernel(const void *in, size_t in_len, const void *out, size_t l
 	/* Once it is granted the kernel holds requests back until all rings are registered. */
 	if (!wish->io_uring)
 		flags &= ~(uint64_t)FUSE_OVER_IO_URING;
+	if (!wish->passthrough)
+		flags &= ~(uint64_t)FUSE_PASSTHROUGH;
 
 	/* Data of one request: what kernel, host and our buffers all take. */
 	max_bytes = MIN(host.max_write, wish->max_write);
@@ -268,6 +270,9 @@ int fuse_init_to_kernel(const void *in, size_t in_len, const void *out, size_t l
 		.time_gran = host.time_gran ? host.time_gran : 1,
 		.max_pages = (uint16_t)(max_bytes / 4096),
 	};
+	/* Backing files lie on a file system that lies on none. */
+	if (flags & FUSE_PASSTHROUGH)
+		fuse_init_stack_depth(ret) = 1;
 	*result = (struct fuse_init_result){
 		.minor = ret->minor,
 		.host_flags = host_flags,

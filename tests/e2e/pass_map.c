@@ -27,9 +27,9 @@ struct mapping {
 };
 
 /* As a device without a window: VFIO must not map the BAR, and would be refused. */
-static int no_window(struct virtio_transport *t, struct virtio_window *ret)
+static int no_window(struct virtio_transport *t, bool map, struct virtio_window *ret)
 {
-	(void)t;
+	(void)t, (void)map;
 	(void)ret;
 	return -ENODEV;
 }

@@ -14,9 +14,9 @@ SEES = {
     "hw": {"base", "hw"},
     "virtio": {"base", "ring", "wire", "hw", "virtio"},
     "dax": {"base", "dax"},
-    "pass": {"base", "pass"},
-    "fs": {"base", "wire", "virtio", "dax", "fs"},
-    "daemon": {"base", "wire", "virtio", "dax", "fs", "daemon"},
+    "pass": {"base", "dax", "pass"},
+    "fs": {"base", "wire", "virtio", "dax", "pass", "fs"},
+    "daemon": {"base", "wire", "virtio", "dax", "pass", "fs", "daemon"},
     "host": {"base", "ring", "wire", "host"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')

@@ -85,7 +85,7 @@ static void destroy_without_a_reply(void **state)
 static void nothing_else_without_a_reply(void **state)
 {
 	device_answers(0, 0, 0);
-	assert_int_equal(client_touch(T.client, FUSE_ROOT_ID), -EIO);
+	assert_int_equal(client_touch(T.client, FUSE_ROOT_ID, NULL), -EIO);
 	device_done();
 	assert_int_equal(fs_dev_broken(&T.dev), -EIO);
 }

@@ -161,7 +161,8 @@ static void local(void **state)
 		for (size_t i = 0; i < n; i++) {
 			uint64_t b = f[i].bit;
 
-			if ((dax ? f[i].rule_dax : f[i].rule) != FUSE_INIT_LOCAL)
+			if ((dax ? f[i].rule_dax : f[i].rule) != FUSE_INIT_LOCAL ||
+			    b == FUSE_PASSTHROUGH) /* has a test of its own */
 				continue;
 			/* granted whatever the host says, when the kernel asks */
 			assert_true(granted(b, 0, dax) & b);
@@ -171,6 +172,25 @@ static void local(void **state)
 			assert_int_equal(offered(b, dax) & b, offered(0, dax) & b);
 		}
 	}
+}
+
+static void passthrough_only_on_wish(void **state)
+{
+	struct fuse_init_in in = kernel_in(ALL_FLAGS);
+	struct fuse_init_out h = host_out(ALL_FLAGS), out;
+	struct fuse_init_wish w = wish(false);
+	struct fuse_init_result result;
+
+	assert_false(granted(ALL_FLAGS, ALL_FLAGS, false) & FUSE_PASSTHROUGH);
+	w.passthrough = true;
+	assert_int_equal(fuse_init_to_kernel(&in, sizeof(in), &h, sizeof(h), &w, &out, &result), 0);
+	assert_true(result.kernel_flags & FUSE_PASSTHROUGH);
+	assert_int_equal(fuse_init_stack_depth(&out), 1);
+	/* It is not granted to a kernel that does not ask. */
+	in = kernel_in(ALL_FLAGS & ~(uint64_t)FUSE_PASSTHROUGH);
+	assert_int_equal(fuse_init_to_kernel(&in, sizeof(in), &h, sizeof(h), &w, &out, &result), 0);
+	assert_false(result.kernel_flags & FUSE_PASSTHROUGH);
+	assert_int_equal(fuse_init_stack_depth(&out), 0);
 }
 
 /* The kernel would wait for rings that never come. */
@@ -572,6 +592,7 @@ int main(void)
 		cmocka_unit_test(some_flags_by_number),
 		cmocka_unit_test_setup_teardown(forward, without_io_uring, with_io_uring),
 		cmocka_unit_test(local),
+		cmocka_unit_test(passthrough_only_on_wish),
 		cmocka_unit_test(io_uring_only_on_wish),
 		cmocka_unit_test_teardown(locks_only_without_io_uring, with_io_uring),
 		cmocka_unit_test(host_only),

@@ -192,7 +192,7 @@ static void normal(void **state)
 	assert_int_equal(t->ops->read_config(t, 0, buf, sizeof(buf)), 0);
 	assert_int_equal(buf[39], 'c');
 	assert_int_equal(t->ops->read_config(t, 250, buf, sizeof(buf)), -EINVAL);
-	assert_int_equal(t->ops->window(t, &window), 0);
+	assert_int_equal(t->ops->window(t, true, &window), 0);
 	assert_int_equal(window.size, WINDOW);
 	assert_int_equal((uintptr_t)window.addr % PAGE_4K, 0);
 	assert_int_equal(t->ops->failed(t), 0);
@@ -211,7 +211,7 @@ static void plain_back_end(void **state)
 	/* neither protocol features nor a window */
 	p.features = BIT64(32);
 	assert_int_equal(attach(&p, sock, &t), 0);
-	assert_int_equal(t->ops->window(t, &window), -ENODEV);
+	assert_int_equal(t->ops->window(t, true, &window), -ENODEV);
 	t->ops->close(t);
 	peer_end(&p);
 }
@@ -360,7 +360,7 @@ static void maps_and_unmaps(void **state)
 
 	assert_int_equal(guard_init(), 0);
 	assert_int_equal(attach(&p, peer_start(&p, 0, FAULT_NONE), &t), 0);
-	assert_int_equal(t->ops->window(t, &window), 0);
+	assert_int_equal(t->ops->window(t, true, &window), 0);
 	assert_int_equal(guard_copy(got, (char *)window.addr + MIB, 1), -EFAULT);
 	assert_int_equal(channel_call(&p, VHU_BACKEND_SHMEM_MAP, &m, &fd, 1), 0);
 	assert_int_equal(guard_copy(got, (char *)window.addr + MIB + 4096, 4096), 0);

@@ -8,7 +8,6 @@ lab_source=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 # Trees and images that prepare makes.
 lab_qemu=$lab_cache/qemu/tree		# Debian 13 with QEMU, virtiofsd and what makes images
 lab_kernels=$lab_cache/kernels		# for each kernel: vmlinuz, initrd, modules.img, release
-lab_tools=$lab_cache/tools		# guest.tar: more programs, for guests with --pmem-window
 lab_packages=$lab_cache/packages	# package.deb and source.tar.gz, for tests/e2e/programs.sh
 
 # The guest sees what build-guest has made, as the compiler did, at lab_prefix, and the sources at

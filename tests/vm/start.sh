@@ -161,13 +161,6 @@ check_pmem()
 		failed "persistent memory at $(pmem_range "$pmem_window") is not the window: BAR 4 is $bar"
 }
 
-# unpack_tools - what the guest has not, from the step tools of prepare
-unpack_tools()
-{
-	"${ssh[@]}" tar --extract --directory=/ <"$lab_tools/guest.tar" ||
-		failed "the tools cannot be unpacked in the guest"
-}
-
 # failed MESSAGE - say why the guest did not start, and end it
 failed()
 {
@@ -236,7 +229,6 @@ start()
 	*) die "unknown IOMMU $iommu" ;;
 	esac
 	if [ -n "$pmem_window" ]; then
-		need_prepared "$lab_tools/guest.tar"
 		[ "${#devices[@]}" != 0 ] || die "--pmem-window needs a --socket"
 		[ $((${pmem_metadata#*@} + $(bytes "${pmem_metadata%@*}"))) -le "$(bytes "$mem")" ] ||
 			die "--pmem-window takes $pmem_metadata of the guest's memory, more than --mem $mem has"
@@ -284,7 +276,6 @@ start()
 	wait_ready "$began"
 	if [ -n "$pmem_window" ]; then
 		check_pmem
-		unpack_tools
 		printf '%s %s\n' "$pmem_window" "$pmem_metadata" >"$run/pmem"
 		echo "vm: the window $pmem_window and the memory $pmem_metadata are persistent memory"
 	fi

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+// Files that are passed through: asked at OPEN, told at FLUSH, FSYNC, GETATTR, SETATTR and RELEASE.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "fs/chan.h"
+#include "relay_priv.h"
+
+static uint64_t mtime_ns(const struct fuse_attr *attr)
+{
+	return attr->mtime * NSEC_PER_SEC + attr->mtimensec;
+}
+
+static int backing_open(void *ctx, int fd)
+{
+	const struct relay *r = ctx;
+
+	return chan_backing_open(r->fuse_fd, fd);
+}
+
+static void backing_close(void *ctx, int id)
+{
+	const struct relay *r = ctx;
+
+	chan_backing_close(r->fuse_fd, id);
+}
+
+static int pass_setup(void *ctx, uint64_t nodeid, struct foff from, uint64_t len, struct woff to,
+		      bool writable)
+{
+	return client_dax_ops.setup(((struct relay *)ctx)->client, nodeid, from, len, to, writable);
+}
+
+static int pass_remove(void *ctx, const struct dax_range *ranges, unsigned int n)
+{
+	return client_dax_ops.remove(((struct relay *)ctx)->client, ranges, n);
+}
+
+static const struct dax_remote_ops pass_map = { .setup = pass_setup, .remove = pass_remove };
+
+static int pass_read_host(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf, size_t len)
+{
+	return client_read(((struct relay *)ctx)->client, nodeid, fh, off, buf, len);
+}
+
+static int pass_write_host(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, const void *buf,
+			   size_t len)
+{
+	return client_write(((struct relay *)ctx)->client, nodeid, fh, off, buf, len);
+}
+
+const struct pass_ops relay_pass_ops = {
+	.map = &pass_map,
+	.read = pass_read_host,
+	.write = pass_write_host,
+	.backing_open = backing_open,
+	.backing_close = backing_close,
+};
+
+/*
+ * The kernel does not take set-id bits and capabilities away when it writes by itself, as it leaves that to the
+ * server (FUSE_HANDLE_KILLPRIV_V2). Without that flag it asks for the capability before each write, which costs more than
+ * the write. So a file that has such privileges is not passed through where it could be written.
+ */
+static bool has_privileges(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr)
+{
+	return attr->mode & (S_ISUID | S_ISGID) ||
+	       client_has_xattr(r->client, nodeid, "security.capability");
+}
+
+/* Is an open with these flags of a kind that may begin it? */
+static bool may_begin(struct relay *r, const struct inode *i, uint32_t flags,
+		      const struct fuse_attr *attr)
+{
+	if (i->opens != 1 || flags & (O_APPEND | O_TRUNC))
+		return false;
+	return r->pass_write ? !has_privileges(r, i->nodeid, attr) : (flags & O_ACCMODE) == O_RDONLY;
+}
+
+int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct fuse_open_out *out)
+{
+	struct relay *r = q->r;
+	struct pass_attr_in in;
+	struct fuse_attr attr;
+	int id;
+
+	if (!r->pass || !(r->agreed.kernel_flags & FUSE_PASSTHROUGH) ||
+	    client_getattr(r->client, i->nodeid, &attr) < 0 || !S_ISREG(attr.mode))
+		return 0;
+	in = (struct pass_attr_in){ .size = attr.size,
+				    .mtime_ns = mtime_ns(&attr),
+				    .writable = (flags & O_ACCMODE) != O_RDONLY };
+	id = pass_open(r->pass, i->nodeid, out->fh, &in, may_begin(r, i, flags, &attr));
+	if (id == -EBUSY)
+		return id;
+	if (id <= 0)
+		return 0;
+	out->open_flags &= ~(uint32_t)(FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES |
+				       FOPEN_CACHE_DIR | FOPEN_STREAM);
+	out->open_flags |= FOPEN_PASSTHROUGH;
+	fuse_open_backing(out) = id;
+	atomic_store(&i->direct, false);
+	return 0;
+}
+
+bool relay_pass_refuses(struct relay_req *q)
+{
+	const struct fuse_setattr_in *attr = q->p.arg;
+	struct relay *r = q->r;
+
+	if (!r->pass)
+		return false;
+	if (q->h->opcode == FUSE_SETXATTR)
+		return !strcmp(q->p.name[0], "security.capability") &&
+		       pass_is_written(r->pass, q->h->nodeid);
+	if (attr->valid & FATTR_MODE && attr->mode & (S_ISUID | S_ISGID) &&
+	    pass_is_written(r->pass, q->h->nodeid))
+		return true;
+	return attr->valid & FATTR_SIZE && pass_resize(r->pass, q->h->nodeid) < 0;
+}
+
+void relay_pass_begin_open(struct relay_req *q)
+{
+	struct fuse_in_header *h = (struct fuse_in_header *)(void *)q->w->slot->req;
+	struct fuse_open_in *in = (struct fuse_open_in *)(h + 1);
+
+	if (q->r->pass && in->flags & O_APPEND && pass_is_open(q->r->pass, h->nodeid))
+		in->flags &= ~(uint32_t)O_APPEND;
+}
+
+void relay_pass_settle(struct relay *r, uint64_t nodeid)
+{
+	struct fuse_attr attr;
+
+	if (pass_settle(r->pass, nodeid) && client_touch(r->client, nodeid, &attr) == 0)
+		pass_settled(r->pass, nodeid, mtime_ns(&attr));
+}
