@@ -16,7 +16,8 @@ struct compose_piece {
  * compose_device() - make a device of @n pieces, in this order (dm-linear, which passes DAX on).
  * @name: of the device, unique in this machine; at most 100 letters, digits, '-' and '_'.
  * Returns 0 and its path in @ret_path, or a negative errno.
- * compose_device_remove() - it must not be in use. 0 or a negative errno; -ENXIO: there is no such device.
+ * compose_device_remove() - it must not be in use. 0 or a negative errno; -ENXIO: there is no such
+ * device.
  */
 #define COMPOSE_PATH_MAX 32u
 int compose_device(const char *name, const struct compose_piece *pieces, unsigned int n,
@@ -24,13 +25,14 @@ int compose_device(const char *name, const struct compose_piece *pieces, unsigne
 int compose_device_remove(const char *name);
 
 /*
- * compose_remove_all() - remove devices whose name begins with @prefix, as a process has left them that was killed.
- * Returns how many are gone.
+ * compose_remove_all() - remove devices whose name begins with @prefix, as a process has left them
+ * that was killed. Returns how many are gone.
  */
 unsigned int compose_remove_all(const char *prefix);
 
 /*
  * compose_mount() - mount an ext4 with DAX, visible nowhere: in no mount namespace (fsmount(2)).
- * Returns a descriptor of its root, whose close() unmounts it when no file in it is open, or a negative errno.
+ * Returns a descriptor of its root, whose close() unmounts it when no file in it is open, or a
+ * negative errno.
  */
 int compose_mount(const char *path);

@@ -9,21 +9,22 @@
 #include "pass/region.h"
 
 /*
- * Problem: a FUSE request for each access costs ten times what the access costs. With FUSE_PASSTHROUGH (Linux 6.9) the
- * kernel reads, writes and maps a backing file instead. Here that is a file of a small ext4 with DAX over
- * the pieces of the window where the host's file is mapped.
+ * Problem: a FUSE request for each access costs ten times what the access costs. With
+ * FUSE_PASSTHROUGH (Linux 6.9) the kernel reads, writes and maps a backing file instead. Here that
+ * is a file of a small ext4 with DAX over the pieces of the window where the host's file is mapped.
  *
- * Concepts: a file is composed at an open: its whole pages are mapped in the window (SETUPMAPPING), a device
- * is made of a piece of metadata memory and of these pieces (pass/compose.h), an ext4 with just this file is
- * written to the metadata (pass/ext4.h) and mounted, and the file is registered with the kernel (backing id).
- * The last page, if it is not whole, is a copy: the host cannot map it.
+ * Concepts: a file is composed at an open: its whole pages are mapped in the window (SETUPMAPPING),
+ * a device is made of a piece of metadata memory and of these pieces (pass/compose.h), an ext4 with
+ * just this file is written to the metadata (pass/ext4.h) and mounted, and the file is registered
+ * with the kernel (backing id). The last page, if it is not whole, is a copy: the host cannot map
+ * it.
  *
  * States of a file; pass.lock guards all of them:
  *
- *   OPEN  opens > 0. The kernel uses the backing file. Size and blocks cannot change: a write behind the end gets
- *         ENOSPC, and whoever would change the size of the host's file gets EBUSY.
- *   IDLE  opens == 0: kept for the next open, and evicted for room, or when size or mtime are not what they were.
- *         The last page is copied back before, if it was written.
+ *   OPEN  opens > 0. The kernel uses the backing file. Size and blocks cannot change: a write
+ * behind the end gets ENOSPC, and whoever would change the size of the host's file gets EBUSY. IDLE
+ * opens == 0: kept for the next open, and evicted for room, or when size or mtime are not what they
+ * were. The last page is copied back before, if it was written.
  *
  * An inode is passed through by all of its opens or by none: the kernel demands it.
  */
@@ -32,10 +33,13 @@ struct pass;
 struct pass_ops {
 	/* As dax_remote_ops. */
 	const struct dax_remote_ops *map;
-	/* Read, or write, @len bytes, at most 4096, of an open file. Returns 0 or a negative errno. */
+	/* Read, or write, @len bytes, at most 4096, of an open file. Returns 0 or a negative errno.
+	 */
 	int (*read)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf, size_t len);
-	int (*write)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, const void *buf, size_t len);
-	/* Register a file with the connection: an id above 0, or a negative errno. The file stays in use until it is closed. */
+	int (*write)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, const void *buf,
+		     size_t len);
+	/* Register a file with the connection: an id above 0, or a negative errno. The file stays
+	 * in use until it is closed. */
 	int (*backing_open)(void *ctx, int fd);
 	void (*backing_close)(void *ctx, int id);
 };
@@ -44,7 +48,7 @@ struct pass_params {
 	struct pass_region window, meta;
 	uint64_t window_start; /* of the whole window, guest-physical */
 	uint64_t window_size;  /* bytes */
-	bool writable; /* files may be written to */
+	bool writable;	       /* files may be written to */
 	const struct pass_ops *ops;
 	void *ctx;
 };
@@ -61,42 +65,44 @@ int pass_create(const struct pass_params *params, struct pass **ret);
 
 /*
  * pass_open() - @fh of @nodeid is about to be given to the kernel.
- * @wanted: this open may begin it: no other open of the file is answered without passthrough, and it is of a kind
- * that is passed through.
- * Returns the backing id, or a negative errno: the open is answered without. -EBUSY: other opens are passed
- * through, and this one cannot be.
- * pass_is_open() - must every open of the file be passed through now?
+ * @wanted: this open may begin it: no other open of the file is answered without passthrough, and
+ * it is of a kind that is passed through. Returns the backing id, or a negative errno: the open is
+ * answered without. -EBUSY: other opens are passed through, and this one cannot be. pass_is_open()
+ * - must every open of the file be passed through now?
  */
 int pass_open(struct pass *p, uint64_t nodeid, uint64_t fh, const struct pass_attr_in *attr,
 	      bool wanted);
 bool pass_is_open(struct pass *p, uint64_t nodeid);
 
 /*
- * pass_is_written() - may the kernel write to the file without the daemon now? Then it must not get what a write has to
- * take away: set-id bits and capabilities.
+ * pass_is_written() - may the kernel write to the file without the daemon now? Then it must not get
+ * what a write has to take away: set-id bits and capabilities.
  */
 bool pass_is_written(struct pass *p, uint64_t nodeid);
 
 /*
- * pass_settle() - make the host's file what the guest has written: copy the last page back. True: the file was written
- * since this was asked last, and the caller sets its mtime. False also for a file that is not passed through.
+ * pass_settle() - make the host's file what the guest has written: copy the last page back. True:
+ * the file was written since this was asked last, and the caller sets its mtime. False also for a
+ * file that is not passed through.
  */
 bool pass_settle(struct pass *p, uint64_t nodeid);
 
 /* pass_settled() - that was done: the host's mtime is now @mtime_ns. */
 void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns);
 
-/* pass_release() - a file handle goes, after pass_settle(). Does nothing for a file that is not passed through. */
+/* pass_release() - a file handle goes, after pass_settle(). Does nothing for a file that is not
+ * passed through. */
 void pass_release(struct pass *p, uint64_t nodeid, uint64_t fh);
 
 /*
- * pass_resize() - the host's file is about to get another size, or other blocks. 0: it is not passed through (any
- * more); -EBUSY: it is open.
+ * pass_resize() - the host's file is about to get another size, or other blocks. 0: it is not
+ * passed through (any more); -EBUSY: it is open.
  */
 int pass_resize(struct pass *p, uint64_t nodeid);
 
 /* pass_forget() - the kernel forgets the file. */
 void pass_forget(struct pass *p, uint64_t nodeid);
 
-/* pass_destroy() - unmounts and removes everything. The mount of the connection is gone. NULL is fine. */
+/* pass_destroy() - unmounts and removes everything. The mount of the connection is gone. NULL is
+ * fine. */
 void pass_destroy(struct pass *p);

@@ -6,10 +6,11 @@
 #include <stdint.h>
 
 /*
- * Problem: only a file on a DAX file system can back an open file at the speed of memory, and such a file
- * system needs a block device with struct pages. With the kernel parameter memmap=SIZE!ADDRESS, where that is the
- * window's BAR, the kernel has a region of persistent memory there. An fsdax namespace in it is the block device
- * /dev/pmemN (Documentation/driver-api/nvdimm/nvdimm.rst). A second region, in the guest's own memory, is for
+ * Problem: only a file on a DAX file system can back an open file at the speed of memory, and such
+ * a file system needs a block device with struct pages. With the kernel parameter
+ * memmap=SIZE!ADDRESS, where that is the window's BAR, the kernel has a region of persistent memory
+ * there. An fsdax namespace in it is the block device /dev/pmemN
+ * (Documentation/driver-api/nvdimm/nvdimm.rst). A second region, in the guest's own memory, is for
  * metadata.
  *
  * While the kernel has the BAR, VFIO refuses to map it.
@@ -25,16 +26,17 @@ struct pass_region {
 
 /*
  * pass_regions_list() - all block devices of persistent memory that can do DAX.
- * @sys: "/sys", or a test's tree. Returns how many were written to @out, at most @max; 0 also when the kernel
- * knows no persistent memory.
+ * @sys: "/sys", or a test's tree. Returns how many were written to @out, at most @max; 0 also when
+ * the kernel knows no persistent memory.
  */
 unsigned int pass_regions_list(const char *sys, struct pass_region *out, unsigned int max);
 
 /*
  * pass_regions_choose() - which of @n regions is the window's, and which is for metadata.
- * @start, @size: the window, in guest-physical addresses. The window's region lies in it; there the namespace's own data
- * is in front, so it begins behind @start. The metadata's is the only other one.
- * Returns 0, or -ENODEV: none lies in the window; -ENXIO: there is none for metadata; -ENOTUNIQ: there is more than one.
+ * @start, @size: the window, in guest-physical addresses. The window's region lies in it; there the
+ * namespace's own data is in front, so it begins behind @start. The metadata's is the only other
+ * one. Returns 0, or -ENODEV: none lies in the window; -ENXIO: there is none for metadata;
+ * -ENOTUNIQ: there is more than one.
  */
 int pass_regions_choose(const struct pass_region *all, unsigned int n, uint64_t start,
 			uint64_t size, struct pass_region *ret_window,

@@ -23,8 +23,7 @@ void event_set(struct event *e)
 
 bool event_wait(struct event *e, uint64_t timeout_ns)
 {
-	struct timespec left = { .tv_sec = (time_t)(timeout_ns / NSEC_PER_SEC),
-				 .tv_nsec = (long)(timeout_ns % NSEC_PER_SEC) };
+	struct timespec left = time_spec(timeout_ns);
 	uint32_t expected = EVENT_CLEAR;
 
 	/* Failing means that it is set, or (only one waiter exists) sleeping already. */

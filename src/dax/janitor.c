@@ -209,12 +209,8 @@ static void *janitor_main(void *arg)
 
 int dax_janitor_start(struct dax *d)
 {
-	pthread_condattr_t attr;
 
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&d->work, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	time_cond_init(&d->work);
 	(void)pthread_cond_init(&d->flushed, NULL);
 	d->jobs_tail = &d->jobs;
 	return -pthread_create(&d->janitor, NULL, janitor_main, d);

@@ -89,16 +89,12 @@ struct lock_waits {
 struct lock_waits *lock_waits_create(struct client *c)
 {
 	struct lock_waits *l = calloc(1, sizeof(*l));
-	pthread_condattr_t attr;
 
 	if (!l)
 		return NULL;
 	l->client = c;
 	(void)pthread_mutex_init(&l->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&l->work, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	time_cond_init(&l->work);
 	return l;
 }
 
@@ -214,8 +210,7 @@ static void *lock_main(void *arg)
 			(void)pthread_cond_wait(&l->work, &l->lock);
 			continue;
 		}
-		until = (struct timespec){ .tv_sec = (time_t)(w->due / NSEC_PER_SEC),
-					   .tv_nsec = (long)(w->due % NSEC_PER_SEC) };
+		until = time_spec(w->due);
 		(void)pthread_cond_timedwait(&l->work, &l->lock, &until);
 	}
 	return NULL;

@@ -42,7 +42,6 @@ struct notifier {
 struct notifier *notifier_create(int fd)
 {
 	struct notifier *n = calloc(1, sizeof(*n));
-	pthread_condattr_t attr;
 
 	if (!n)
 		return NULL;
@@ -50,10 +49,7 @@ struct notifier *notifier_create(int fd)
 	n->last = &n->first;
 	(void)pthread_mutex_init(&n->lock, NULL);
 	(void)pthread_cond_init(&n->work, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&n->done, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	time_cond_init(&n->done);
 	return n;
 }
 
@@ -117,8 +113,7 @@ void notifier_drop_pages(struct notifier *n, uint64_t nodeid, uint64_t off, uint
 {
 	struct notice *c = malloc(sizeof(*c));
 	uint64_t until = time_now_ns() + WAIT_NS;
-	struct timespec ts = { .tv_sec = (time_t)(until / NSEC_PER_SEC),
-			       .tv_nsec = (long)(until % NSEC_PER_SEC) };
+	struct timespec ts = time_spec(until);
 	int r = 0;
 
 	if (!c)

@@ -44,7 +44,8 @@ static int pass_remove(void *ctx, const struct dax_range *ranges, unsigned int n
 
 static const struct dax_remote_ops pass_map = { .setup = pass_setup, .remove = pass_remove };
 
-static int pass_read_host(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf, size_t len)
+static int pass_read_host(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf,
+			  size_t len)
 {
 	return client_read(((struct relay *)ctx)->client, nodeid, fh, off, buf, len);
 }
@@ -64,9 +65,10 @@ const struct pass_ops relay_pass_ops = {
 };
 
 /*
- * The kernel does not take set-id bits and capabilities away when it writes by itself, as it leaves that to the
- * server (FUSE_HANDLE_KILLPRIV_V2). Without that flag it asks for the capability before each write, which costs more than
- * the write. So a file that has such privileges is not passed through where it could be written.
+ * The kernel does not take set-id bits and capabilities away when it writes by itself, as it leaves
+ * that to the server (FUSE_HANDLE_KILLPRIV_V2). Without that flag it asks for the capability before
+ * each write, which costs more than the write. So a file that has such privileges is not passed
+ * through where it could be written.
  */
 static bool has_privileges(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr)
 {
@@ -80,7 +82,8 @@ static bool may_begin(struct relay *r, const struct inode *i, uint32_t flags,
 {
 	if (i->opens != 1 || flags & (O_APPEND | O_TRUNC))
 		return false;
-	return r->pass_write ? !has_privileges(r, i->nodeid, attr) : (flags & O_ACCMODE) == O_RDONLY;
+	return r->pass_write ? !has_privileges(r, i->nodeid, attr)
+			     : (flags & O_ACCMODE) == O_RDONLY;
 }
 
 int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct fuse_open_out *out)
@@ -101,8 +104,9 @@ int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct
 		return id;
 	if (id <= 0)
 		return 0;
-	out->open_flags &= ~(uint32_t)(FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES |
-				       FOPEN_CACHE_DIR | FOPEN_STREAM);
+	out->open_flags &=
+		~(uint32_t)(FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES |
+			    FOPEN_CACHE_DIR | FOPEN_STREAM);
 	out->open_flags |= FOPEN_PASSTHROUGH;
 	fuse_open_backing(out) = id;
 	atomic_store(&i->direct, false);

@@ -49,17 +49,13 @@ struct upkeep {
 struct upkeep *upkeep_create(struct client *c, struct inode_table *inodes)
 {
 	struct upkeep *u = calloc(1, sizeof(*u));
-	pthread_condattr_t attr;
 
 	if (!u)
 		return NULL;
 	u->client = c;
 	u->inodes = inodes;
 	(void)pthread_mutex_init(&u->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&u->work, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	time_cond_init(&u->work);
 	return u;
 }
 
@@ -206,8 +202,7 @@ static void wait_locked(struct upkeep *u)
 	for (unsigned int l = 0; l < LISTS; l++)
 		if (u->list[l].n)
 			at = MIN(at, u->list[l].due[0].at);
-	ts = (struct timespec){ .tv_sec = (time_t)(at / NSEC_PER_SEC),
-				.tv_nsec = (long)(at % NSEC_PER_SEC) };
+	ts = time_spec(at);
 	if (at == UINT64_MAX)
 		(void)pthread_cond_wait(&u->work, &u->lock);
 	else

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/time.h"
 #include "host/fs.h"
 
 #define FS_OP_ENTRY(code, name) [FUSE_##code] = fs_op_##name,
@@ -174,7 +175,6 @@ size_t fuse_server_handle(struct fuse_server *s, const struct iovec *rd, unsigne
 int fuse_server_new(const struct fuse_server_config *cfg, struct fuse_server **ret)
 {
 	_cleanup_free_ struct fuse_server *s = calloc(1, sizeof(*s));
-	pthread_condattr_t cond_attr;
 	pthread_rwlockattr_t attr;
 	int r;
 
@@ -187,10 +187,7 @@ int fuse_server_new(const struct fuse_server_config *cfg, struct fuse_server **r
 	if (s->proc_fd < 0)
 		return -errno;
 	(void)pthread_mutex_init(&s->nodes, NULL);
-	(void)pthread_condattr_init(&cond_attr);
-	(void)pthread_condattr_setclock(&cond_attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&s->closer_cond, &cond_attr);
-	(void)pthread_condattr_destroy(&cond_attr);
+	time_cond_init(&s->closer_cond);
 	(void)pthread_mutex_init(&s->files, NULL);
 	(void)pthread_mutex_init(&s->locks, NULL);
 	(void)pthread_rwlockattr_init(&attr);

@@ -101,10 +101,11 @@ unsigned int compose_remove_all(const char *prefix)
 		return 0;
 	d = dm_task_run(t) ? dm_task_get_names(t) : NULL;
 	while (d && d->dev) {
-		if (!strncmp(d->name, prefix, strlen(prefix)) && compose_device_remove(d->name) == 0)
+		if (!strncmp(d->name, prefix, strlen(prefix)) &&
+		    compose_device_remove(d->name) == 0)
 			n++;
-		d = d->next ? (const struct dm_names *)(const void *)((const char *)d + d->next) :
-			      NULL;
+		d = d->next ? (const struct dm_names *)(const void *)((const char *)d + d->next)
+			    : NULL;
 	}
 	dm_task_destroy(t);
 	return n;
@@ -127,7 +128,8 @@ int compose_mount(const char *path)
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", path, 0) < 0)
 		return -errno;
 	for (size_t i = 0; i < sizeof(ext4_options) / sizeof(ext4_options[0]); i++)
-		if (fsconfig(fs, FSCONFIG_SET_STRING, ext4_options[i].key, ext4_options[i].value, 0) < 0)
+		if (fsconfig(fs, FSCONFIG_SET_STRING, ext4_options[i].key, ext4_options[i].value,
+			     0) < 0)
 			return -errno;
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
 		int r = -errno;

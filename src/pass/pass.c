@@ -19,8 +19,9 @@
 #include "pass/ext4.h"
 #include "pass/pass.h"
 
-/* The kernel does not wait for RELEASE: a program that has closed a file can change its size before that. */
-#define RELEASE_NS (300 * NSEC_PER_MS)
+/* The kernel does not wait for RELEASE: a program that has closed a file can change its size before
+ * that. */
+#define RELEASE_NS    (300 * NSEC_PER_MS)
 
 #define DEVICE_PREFIX "vfsdaxfuse-"
 
@@ -51,13 +52,13 @@ struct pass_file {
 	bool has_meta;
 	char device[64]; /* "": not made */
 	int mount, fd;	 /* -1: not yet */
-	int backing;	/* 0: not registered */
+	int backing;	 /* 0: not registered */
 };
 
 struct pass {
 	struct pass_params params;
-	int meta_fd; /* past the page cache */
-	pthread_mutex_t lock; /* guards the rest; requests to the host are sent under it */
+	int meta_fd;	       /* past the page cache */
+	pthread_mutex_t lock;  /* guards the rest; requests to the host are sent under it */
 	pthread_cond_t closed; /* a file is not open any more */
 	struct buddy *window, *meta;
 	struct pass_file *files;
@@ -80,8 +81,8 @@ static void unmap_locked(struct pass *p, struct pass_file *f)
 
 	for (unsigned int i = 0; i < f->n; i++)
 		if (f->piece[i].mapped)
-			ranges[n++] = (struct dax_range){ .at = f->piece[i].at,
-							  .len = f->piece[i].len };
+			ranges[n++] =
+				(struct dax_range){ .at = f->piece[i].at, .len = f->piece[i].len };
 	/* What the host does not remove is not used again. */
 	if (n && p->params.ops->map->remove(p->params.ctx, ranges, n) < 0) {
 		log_warn("a mapping of a file that was passed through is not removed");
@@ -173,7 +174,7 @@ static int map_locked(struct pass *p, struct pass_file *f)
 		c->len = MIN(left, UINT64_C(1) << shift);
 		f->n++;
 		r = p->params.ops->map->setup(p->params.ctx, f->nodeid, FOFF(from), c->len, c->at,
-					     p->params.writable);
+					      p->params.writable);
 		c->mapped = r == 0;
 		from += c->len;
 	}
@@ -230,7 +231,8 @@ static int write_metadata(struct pass *p, struct pass_file *f, const struct ext4
 	if (r == 0)
 		r = ext4_write_slot(l, 0, &attr, extents, extents_of(f, l, extents),
 				    buf + (size_t)ext4_slot_inode(l, 0).v * PASS_BLOCK,
-				    DBLK(l->spare.v + 1), buf + (size_t)(l->spare.v + 1) * PASS_BLOCK,
+				    DBLK(l->spare.v + 1),
+				    buf + (size_t)(l->spare.v + 1) * PASS_BLOCK,
 				    (size_t)(l->data.v - l->spare.v - 1) * PASS_BLOCK);
 	if (r >= 0 && f->attr.size > whole)
 		r = p->params.ops->read(p->params.ctx, f->nodeid, fh, whole,
@@ -390,7 +392,8 @@ int pass_open(struct pass *p, uint64_t nodeid, uint64_t fh, const struct pass_at
 	waiting_begin();
 	scoped_lock(&p->lock);
 	at = find_locked(p, nodeid);
-	/* Nobody has it open here: the host may have changed it, and this open may be of another kind. */
+	/* Nobody has it open here: the host may have changed it, and this open may be of another
+	 * kind. */
 	if (*at && !(*at)->opens && (!wanted || changed(*at, attr)))
 		evict_locked(p, at);
 	f = *at;
@@ -410,8 +413,8 @@ int pass_open(struct pass *p, uint64_t nodeid, uint64_t fh, const struct pass_at
 }
 
 /*
- * The last page is a copy: what was written to it goes to the host as a request. Inside of it the file can have
- * become longer, too: its block is there.
+ * The last page is a copy: what was written to it goes to the host as a request. Inside of it the
+ * file can have become longer, too: its block is there.
  */
 static void settle_tail_locked(struct pass *p, struct pass_file *f, uint64_t size)
 {
@@ -424,12 +427,13 @@ static void settle_tail_locked(struct pass *p, struct pass_file *f, uint64_t siz
 	f->attr.size = whole + len;
 	if (pread(f->fd, buf, len, (off_t)whole) != (ssize_t)len ||
 	    p->params.ops->write(p->params.ctx, f->nodeid, f->writer[0], whole, buf, len) < 0)
-		log_warn_ratelimited("the last page of a file that was passed through is not written");
+		log_warn_ratelimited(
+			"the last page of a file that was passed through is not written");
 }
 
 /*
- * What the backing file's size says. A write behind the end that has failed makes it larger than its blocks, and nobody is
- * told (ext4 with DAX, seen with 6.12 and 7.3): it is set back.
+ * What the backing file's size says. A write behind the end that has failed makes it larger than
+ * its blocks, and nobody is told (ext4 with DAX, seen with 6.12 and 7.3): it is set back.
  */
 static uint64_t checked_size_locked(struct pass_file *f, uint64_t size)
 {
@@ -495,8 +499,7 @@ static int evict_node_locked(struct pass *p, uint64_t nodeid)
 int pass_resize(struct pass *p, uint64_t nodeid)
 {
 	uint64_t until = time_now_ns() + RELEASE_NS;
-	struct timespec ts = { .tv_sec = (time_t)(until / NSEC_PER_SEC),
-			       .tv_nsec = (long)(until % NSEC_PER_SEC) };
+	struct timespec ts = time_spec(until);
 	bool waited = false;
 	int r;
 
@@ -536,7 +539,6 @@ int pass_create(const struct pass_params *params, struct pass **ret)
 {
 	struct pass *p = calloc(1, sizeof(*p));
 	uint64_t end = params->window.start + params->window.size - params->window_start;
-	pthread_condattr_t attr;
 	unsigned int left;
 	int r = 0;
 
@@ -544,10 +546,7 @@ int pass_create(const struct pass_params *params, struct pass **ret)
 		return -ENOMEM;
 	p->params = *params;
 	(void)pthread_mutex_init(&p->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&p->closed, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	time_cond_init(&p->closed);
 	p->meta_fd = open(params->meta.block, O_RDWR | O_DIRECT | O_CLOEXEC);
 	if (p->meta_fd < 0)
 		r = -errno;

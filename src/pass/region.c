@@ -79,8 +79,7 @@ unsigned int pass_regions_list(const char *sys, struct pass_region *out, unsigne
 }
 
 int pass_regions_choose(const struct pass_region *all, unsigned int n, uint64_t start,
-			uint64_t size, struct pass_region *ret_window,
-			struct pass_region *ret_meta)
+			uint64_t size, struct pass_region *ret_window, struct pass_region *ret_meta)
 {
 	const struct pass_region *window = NULL, *meta = NULL;
 	unsigned int others = 0;
