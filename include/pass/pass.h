@@ -21,10 +21,10 @@
  *
  * States of a file; pass.lock guards all of them:
  *
- *   OPEN  opens > 0. The kernel uses the backing file. Size and blocks cannot change: a write
- * behind the end gets ENOSPC, and whoever would change the size of the host's file gets EBUSY. IDLE
- * opens == 0: kept for the next open, and evicted for room, or when size or mtime are not what they
- * were. The last page is copied back before, if it was written.
+ *	OPEN	opens > 0. The kernel uses the backing file. Size and blocks cannot change: a
+ *		write behind the end gets ENOSPC, and a change of the host's size gets EBUSY.
+ *	IDLE	opens == 0. Kept for the next open. Evicted when another file needs the room, or
+ *		when the host has changed size or mtime.
  *
  * An inode is passed through by all of its opens or by none: the kernel demands it.
  */
@@ -33,13 +33,11 @@ struct pass;
 struct pass_ops {
 	/* As dax_remote_ops. */
 	const struct dax_remote_ops *map;
-	/* Read, or write, @len bytes, at most 4096, of an open file. Returns 0 or a negative errno.
-	 */
+	/* @len is at most 4096 bytes. 0 or a negative errno. */
 	int (*read)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf, size_t len);
 	int (*write)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, const void *buf,
 		     size_t len);
-	/* Register a file with the connection: an id above 0, or a negative errno. The file stays
-	 * in use until it is closed. */
+	/* Register a file with the FUSE connection: an id above 0, or a negative errno. */
 	int (*backing_open)(void *ctx, int fd);
 	void (*backing_close)(void *ctx, int id);
 };

@@ -199,7 +199,7 @@ static void test_random_files(void **state)
 
 		e = random_pieces(&rng, DBLK(0), units, most, rest ? &DBLK(0) : NULL, &n);
 		/* The worst case of this file: chunks of one block. */
-		shape.slot_blocks = 1 + (blocks + 1) / EROFS_CHUNKS_MORE;
+		shape.slot_blocks = 2 + (blocks + 1) / EROFS_CHUNKS_MORE;
 		make_fs(&im, &l, &shape);
 		for (size_t i = 0; i < n; i++) {
 			bool tail = rest && i == n - 1;
