@@ -197,8 +197,11 @@ void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns)
 /* inode_size_changed() - we changed the size to @size by a request that has succeeded. */
 void inode_size_changed(struct inode *i, uint64_t size);
 
-/* inode_size_grown() - a write of the host's reached to @end: older answers on the size are void. */
-void inode_size_grown(struct inode *i, uint64_t end);
+/*
+ * inode_size_grown() - a write that the host was asked for at epoch @asked reached to @end: what the
+ * host said of the size before is void.
+ */
+void inode_size_grown(struct inode *i, uint64_t end, uint64_t asked);
 
 /* inode_size_unknown() - ask before the next access. */
 void inode_size_unknown(struct inode *i);

@@ -29,7 +29,10 @@ struct notifier *notifier_create(int fd);
 void notifier_drop_pages(struct notifier *n, uint64_t nodeid, uint64_t off, uint64_t len);
 
 /*
- * notifier_destroy() - wait for the notification that is being sent and drop the others. To be
- * called while workers still answer requests, or after the connection has ended. NULL is fine.
+ * notifier_stop() - wait for the notification that is being sent; send no more. While workers still
+ * answer, or the connection has ended.
+ * notifier_destroy() - after that, when no thread can call notifier_drop_pages() any more. NULL is
+ * fine for both.
  */
+void notifier_stop(struct notifier *n);
 void notifier_destroy(struct notifier *n);

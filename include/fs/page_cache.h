@@ -32,7 +32,9 @@
  * (fuse_wait_on_page_writeback(), since 6.16 the folio's own flag).
  *
  * Limits: bytes that a store and a write(2) change at the same time have the value of either, as on
- * any file system. If the host refuses that write(2), the store is lost.
+ * any file system. If the host refuses that write(2), the store is lost. If the kernel needs more
+ * than 100 ms to drop old pages (a slow host; max_threads=1, where the only worker waits), write(2)
+ * returns while they are still mapped, and a store to its bytes in such a page is lost.
  *
  * Locks: one of a few mutexes, chosen by the address of the page_cache, guards the ranges of a
  * file. They are leaves: no other lock is taken under them.

@@ -47,9 +47,7 @@ void upkeep_closed(struct upkeep *u, uint64_t nodeid);
 void upkeep_settle(struct upkeep *u, struct inode *i);
 
 /*
- * upkeep_stop() - begin no more jobs; does not wait for the host.
- * upkeep_destroy() - stop and wait for the thread, and so for the host's answer to one request at
- * most. To be called before inode_table_destroy(). NULL is fine for both.
+ * upkeep_destroy() - set the mtimes that are due, and wait for the thread. No thread may call the
+ * functions above any more; the inode table is still there. NULL is fine.
  */
-void upkeep_stop(struct upkeep *u);
 void upkeep_destroy(struct upkeep *u);

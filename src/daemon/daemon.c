@@ -17,6 +17,7 @@
 #include "base/counter.h"
 #include "base/guard.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "daemon/daemon.h"
 #include "daemon/rings.h"
 #include "daemon/workers.h"
@@ -401,10 +402,13 @@ static void daemon_serve(struct daemon *d)
 /* Unmount, while the workers still serve what the kernel writes back. */
 static void daemon_unmount(struct daemon *d)
 {
+	uint64_t until = time_now_ns() + END_TIMEOUT_MS * NSEC_PER_MS;
+
 	mount_unmount(&d->mount);
 	if (d->unmounted || fs_dev_broken(d->dev))
 		return;
-	for (int waited = 0; waited < END_TIMEOUT_MS && !workers_ended(d->workers); waited += 100)
+	/* By the clock: changes of the mount table end the waiting, too. */
+	while (time_now_ns() < until && !workers_ended(d->workers))
 		if (daemon_wait(d, 100) == SIGTERM)
 			break;
 	if (!workers_ended(d->workers))
@@ -432,15 +436,15 @@ static void daemon_end(struct daemon *d)
 
 	/* Who waits for a lock has the file open, and would hold the mount up. */
 	lock_waits_stop(d->relay.lock_waits);
-	upkeep_stop(d->relay.upkeep);
 	if (d->mount.fd >= 0 && d->workers)
 		daemon_unmount(d);
 	if (d->dev)
 		watched = pthread_create(&watchdog, NULL, daemon_watchdog, d) == 0;
 	lock_waits_join(d->relay.lock_waits);
-	notifier_destroy(d->relay.notifier);
+	notifier_stop(d->relay.notifier);
 	workers_stop(d->workers);
 	rings_stop(d->rings);
+	notifier_destroy(d->relay.notifier);
 	upkeep_destroy(d->relay.upkeep);
 	lock_waits_destroy(steal_ptr(d->relay.lock_waits));
 	mount_end(&d->mount);

@@ -194,8 +194,14 @@ static int mount_by_libfuse(const struct mount_opts *o, const char *source, stru
 		fuse_session_destroy(se);
 		return -EIO;
 	}
+	/* A descriptor of our own: libfuse closes its one when it unmounts, before the threads end. */
 	m->session = se;
-	m->fd = fuse_session_fd(se);
+	m->fd = fcntl(fuse_session_fd(se), F_DUPFD_CLOEXEC, 3);
+	if (m->fd < 0) {
+		fuse_session_unmount(se);
+		fuse_session_destroy(steal_ptr(m->session));
+		return -EMFILE;
+	}
 	return 0;
 }
 
@@ -233,7 +239,7 @@ void mount_unmount(struct mount *m)
 	 * POLLERR; while files are in use, only the mount table shows it.
 	 */
 	if ((poll(&pfd, 1, 0) == 1 && pfd.revents & POLLERR) ||
-	    mount_flags(m->mountpoint, &flags) < 0)
+	    mount_flags(m->mountpoint, &flags) == -ENOENT)
 		return;
 	if (umount2(m->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		log_dbg("unmounting %s: %m", m->mountpoint);
@@ -244,7 +250,6 @@ void mount_end(struct mount *m)
 	mount_unmount(m);
 	if (m->session)
 		fuse_session_destroy(steal_ptr(m->session));
-	else
-		close_keep_errno(m->fd);
+	close_keep_errno(m->fd);
 	m->fd = -1;
 }

@@ -87,6 +87,7 @@ struct trip {
 	enum cost_way way;  /* the one that was chosen */
 	bool sample;	    /* measure its cost */
 	uint64_t begin;	    /* in ns; 0: not measured */
+	uint64_t asked;	   /* the epoch when the host was asked */
 };
 
 /* Does the window decline it without taking locks? Not asked where the cost decides. */
@@ -164,6 +165,7 @@ static int trip_by_host(struct relay_req *q, struct trip *t, struct relay_rep *r
 			   : 0;
 	/* A miss also measures the cost of the virtqueue. */
 	t->sample = t->both && (t->way == COST_WINDOW || t->sample);
+	t->asked = inode_epoch();
 	r = relay_exchange(q, rep);
 	if (r == 0)
 		trip_ended(q, t, COST_VIRTQUEUE);
@@ -225,7 +227,8 @@ void relay_read(struct relay_req *q)
 	uint64_t asked;
 	int r;
 
-	if (i && i->direct && !(in->read_flags & FUSE_READ_LOCKOWNER))
+	/* Also of a file that another open has made direct: its ranges are still there. */
+	if (i && !(in->read_flags & FUSE_READ_LOCKOWNER))
 		page_cache_read(&i->page_cache, in->offset, in->size);
 	if (i && i->use_dax && inode_at_end(i, in->offset)) {
 		relay_answer(q, 0, 0);
@@ -303,7 +306,7 @@ static uint32_t written_by_host(struct relay_req *q, struct trip *t, const struc
 	counter_add(COUNTER_virtqueue_write_bytes, out.size);
 	if (!i || !i->use_dax)
 		return out.size;
-	inode_size_grown(i, end);
+	inode_size_grown(i, end, t->asked);
 	(void)pthread_mutex_lock(&i->lock);
 	i->privs = MAX(i->privs, privs_after(in));
 	(void)pthread_mutex_unlock(&i->lock);
@@ -350,32 +353,40 @@ static void write_direct(struct relay_req *q, struct inode *i, const struct fuse
 }
 
 /*
- * Send @len bytes at @off of a write-back as a WRITE of their own. They lie at @data in the request
- * buffer and are moved to its front, over bytes that are done. Returns how many were written, or a
- * negative errno.
+ * Send @len bytes at @off of a write-back as a WRITE of their own, and what is left after a short
+ * write again. They lie at @data in the request buffer and are moved to its front, over bytes that
+ * are done; bytes behind them stay. Returns 0 when all is written, or a negative errno.
  */
 static int write_back_part(struct relay_req *q, struct inode *i, uint64_t off, uint32_t len,
 			   const char *data)
 {
 	struct fuse_in_header *h = (void *)q->w->slot->req;
 	struct fuse_write_in *in = (void *)(h + 1);
-	struct trip t = write_trip(i, off, len);
-	struct relay_rep rep;
-	uint32_t done;
-	int r;
 
-	if (write_to_window(q, in, &t, data))
-		return (int)len;
-	memmove(in + 1, data, len);
-	in->offset = off;
-	in->size = len;
-	q->len = sizeof(*h) + sizeof(*in) + len;
-	h->len = (uint32_t)q->len;
-	r = trip_by_host(q, &t, &rep);
-	if (r < 0)
-		return r;
-	done = written_by_host(q, &t, in, &rep);
-	return done ? (int)done : rep.error ? rep.error : -EIO;
+	while (len) {
+		struct trip t = write_trip(i, off, len);
+		struct relay_rep rep;
+		uint32_t done;
+		int r;
+
+		if (write_to_window(q, in, &t, data))
+			return 0;
+		memmove(in + 1, data, len);
+		in->offset = off;
+		in->size = len;
+		q->len = sizeof(*h) + sizeof(*in) + len;
+		h->len = (uint32_t)q->len;
+		r = trip_by_host(q, &t, &rep);
+		if (r < 0)
+			return r;
+		done = written_by_host(q, &t, in, &rep);
+		if (!done)
+			return rep.error ? rep.error : -EIO;
+		data = (const char *)(in + 1) + done;
+		off += done;
+		len -= done;
+	}
+	return 0;
 }
 
 /*
@@ -395,16 +406,16 @@ static void write_back(struct relay_req *q, struct inode *i, const struct fuse_w
 
 	if (i)
 		page_cache_back_begin(&i->page_cache, &range, first, all);
-	while (r >= 0 && off < end) {
+	while (r == 0 && off < end) {
 		len = end - off;
 		if (i && !page_cache_back_next(&i->page_cache, &range, &off, &len))
 			break;
 		r = write_back_part(q, i, off, (uint32_t)len, data + (off - first));
-		off += r > 0 ? (uint64_t)r : 0;
+		off += len;
 	}
 	if (i)
 		page_cache_back_end(&i->page_cache, &range);
-	answer_written(q, MIN(r, 0), all);
+	answer_written(q, r, all);
 }
 
 void relay_write(struct relay_req *q)

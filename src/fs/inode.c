@@ -385,7 +385,7 @@ void inode_settle_end(struct inode_table *t, struct inode *i)
 
 static bool list_closed_locked(struct inode *i)
 {
-	bool list = !i->opens && !i->closed_listed && i->use_dax;
+	bool list = !i->opens && !i->closed_listed && i->dax;
 
 	i->closed_listed |= list;
 	return list;
@@ -519,9 +519,14 @@ void inode_size_changed(struct inode *i, uint64_t size)
 	overtake_locked(i);
 }
 
-void inode_size_grown(struct inode *i, uint64_t end)
+void inode_size_grown(struct inode *i, uint64_t end, uint64_t asked)
 {
 	scoped_lock(&i->lock);
+	/* A truncation may have come after the write: then the file need not reach to its end. */
+	if (i->epoch > asked && i->size != INODE_SIZE_UNKNOWN && end > i->size) {
+		unknown_locked(i);
+		return;
+	}
 	/* Also of a size that we do not know: what the host has told before may be too small now. */
 	overtake_locked(i);
 	if (i->size != INODE_SIZE_UNKNOWN && end > i->size)

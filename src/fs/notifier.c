@@ -132,16 +132,25 @@ void notifier_drop_pages(struct notifier *n, uint64_t nodeid, uint64_t off, uint
 		c->awaited = false;
 }
 
-void notifier_destroy(struct notifier *n)
+void notifier_stop(struct notifier *n)
 {
+	bool running;
+
 	if (!n)
 		return;
 	(void)pthread_mutex_lock(&n->lock);
 	n->stop = true;
+	running = n->running;
 	(void)pthread_cond_signal(&n->work);
 	(void)pthread_mutex_unlock(&n->lock);
-	if (n->running)
+	if (running)
 		(void)pthread_join(n->thread, NULL);
+}
+
+void notifier_destroy(struct notifier *n)
+{
+	if (!n)
+		return;
 	(void)pthread_cond_destroy(&n->work);
 	(void)pthread_cond_destroy(&n->done);
 	(void)pthread_mutex_destroy(&n->lock);

@@ -167,14 +167,18 @@ void relay_create(struct relay_req *q)
 void relay_release(struct relay_req *q)
 {
 	const struct fuse_release_in *in = q->p.arg;
+	struct relay_rep rep;
+	int r;
 
 	if (q->r->pass) {
 		relay_pass_settle(q->r, q->h->nodeid);
 		pass_release(q->r->pass, q->h->nodeid, in->fh);
 	}
 	relay_settle_times(q->r, q->h->nodeid);
-	(void)relay_forward(q, NULL);
-	relay_unlocked(q);
+	r = relay_exchange(q, &rep);
+	/* Before the kernel can forget the node and the host give its number to another file. */
 	if (relay_keeps_files(q->r) && inode_released(q->r->inodes, q->h->nodeid))
 		upkeep_closed(q->r->upkeep, q->h->nodeid);
+	relay_finish(q, r);
+	relay_unlocked(q);
 }

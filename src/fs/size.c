@@ -174,17 +174,21 @@ static void privs_may_come(struct inode *i)
 
 void relay_setxattr(struct relay_req *q)
 {
+	struct relay_rep rep;
 	struct inode *i;
+	int r;
 
 	if (relay_pass_refuses(q)) {
 		relay_answer(q, -EBUSY, 0);
 		return;
 	}
-	(void)relay_forward(q, NULL);
+	r = relay_exchange(q, &rep);
+	/* Before the program hears of it: its next write must go to the host. */
 	i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
 	if (i)
 		privs_may_come(i);
 	inode_put(q->r->inodes, i);
+	relay_finish(q, r);
 }
 
 /* Forward what may take data of @i at and behind @from away; the file is held still meanwhile. */
@@ -257,6 +261,9 @@ void relay_setattr(struct relay_req *q)
 		    : setattr_exchange(q, i, in, &rep);
 	if (r == 0 && !rep.error && rep.len >= sizeof(struct fuse_attr_out))
 		(void)limit_attr(rep.payload);
+	/* Again: a write that the host did before this may have been answered meanwhile. */
+	if (i && in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
+		privs_may_come(i);
 	relay_finish(q, r);
 	inode_put(q->r->inodes, i);
 }

@@ -225,22 +225,19 @@ static void *upkeep_main(void *arg)
 	return NULL;
 }
 
-void upkeep_stop(struct upkeep *u)
-{
-	if (!u)
-		return;
-	scoped_lock(&u->lock);
-	u->stop = true;
-	(void)pthread_cond_signal(&u->work);
-}
-
 void upkeep_destroy(struct upkeep *u)
 {
 	if (!u)
 		return;
-	upkeep_stop(u);
+	(void)pthread_mutex_lock(&u->lock);
+	u->stop = true;
+	(void)pthread_cond_signal(&u->work);
+	(void)pthread_mutex_unlock(&u->lock);
 	if (u->running)
 		(void)pthread_join(u->thread, NULL);
+	/* What was written last; with a broken device this fails at once. */
+	for (size_t k = 0; k < u->list[LIST_WRITTEN].n; k++)
+		settle_node(u, u->list[LIST_WRITTEN].due[k].nodeid);
 	(void)pthread_cond_destroy(&u->work);
 	(void)pthread_mutex_destroy(&u->lock);
 	for (unsigned int l = 0; l < LISTS; l++)

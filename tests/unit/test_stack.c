@@ -674,7 +674,7 @@ static void sizes_that_are_overtaken(void **state)
 
 	/* A short READ tells the end; the next append is answered before that is noted. */
 	assert_true(i->size == INODE_SIZE_UNKNOWN);
-	inode_size_grown(i, 5000);
+	inode_size_grown(i, 5000, inode_epoch());
 	inode_learn_end(i, 4096, asked, NSEC_PER_SEC);
 	assert_true(i->size == INODE_SIZE_UNKNOWN);
 	assert_false(inode_at_end(i, 4096));
@@ -688,9 +688,17 @@ static void sizes_that_are_overtaken(void **state)
 	assert_true(inode_at_end(i, 5000));
 	assert_false(inode_at_end(i, 5000));
 
+	/* A write that a truncation has overtaken says nothing of the end. */
+	asked = inode_epoch();
+	inode_size_changed(i, 1000);
+	inode_size_grown(i, 3000, asked);
+	assert_true(i->size == INODE_SIZE_UNKNOWN);
+	inode_learn_size(i, 5000, inode_epoch());
+	asked = inode_epoch();
+
 	/* A write inside of what is known does not move the end, but what the host has said is old. */
 	inode_learn_end(i, 5000, asked, NSEC_PER_SEC);
-	inode_size_grown(i, 100);
+	inode_size_grown(i, 100, inode_epoch());
 	assert_false(inode_at_end(i, 5000));
 	inode_learn_size(i, 50, asked);
 	assert_int_equal(i->size, 5000);
@@ -730,7 +738,7 @@ static void short_reads_are_not_sizes(void **state)
 	assert_false(inode_at_end(i, 4096));
 
 	/* What was told before the file grew is old. */
-	inode_size_grown(i, 6000);
+	inode_size_grown(i, 6000, inode_epoch());
 	inode_learn_end(i, 5000, inode_epoch(), NSEC_PER_SEC);
 	assert_false(inode_at_end(i, 5000));
 	inode_put(t, i);
