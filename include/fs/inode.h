@@ -115,6 +115,9 @@ struct inode *inode_get_closed(struct inode_table *t, uint64_t nodeid);
 bool inode_list_closed(struct inode_table *t, struct inode *i);
 void inode_let_go(struct inode_table *t, struct inode *i);
 
+/* inode_opens() - how many opens there are now. */
+unsigned int inode_opens(struct inode_table *t, uint64_t nodeid);
+
 /* inode_forget() - the kernel forgot the node; its entry goes unless it is open. */
 void inode_forget(struct inode_table *t, uint64_t nodeid);
 

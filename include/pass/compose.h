@@ -25,10 +25,10 @@ int compose_device(const char *name, const struct compose_piece *pieces, unsigne
 int compose_device_remove(const char *name);
 
 /*
- * compose_remove_all() - remove devices whose name begins with @prefix, as a process has left them
- * that was killed. Returns how many are gone.
+ * compose_remove_all() - remove devices whose name begins with @prefix, as a killed process has
+ * left them. 0, or -EBUSY when one is still in use.
  */
-unsigned int compose_remove_all(const char *prefix);
+int compose_remove_all(const char *prefix);
 
 /*
  * compose_mount() - mount an ext4 with DAX, visible nowhere: in no mount namespace (fsmount(2)).

@@ -25,14 +25,26 @@
  *		write behind the end gets ENOSPC, and a change of the host's size gets EBUSY.
  *	IDLE	opens == 0. Kept for the next open. Evicted when another file needs the room, or
  *		when the host has changed size or mtime.
+ *	DYING	evicted, but a program has it mapped after its close. Its room stays until then.
  *
  * An inode is passed through by all of its opens or by none: the kernel demands it.
  */
 struct pass;
 
+/* What the host says of a file now. */
+struct pass_attr_in {
+	uint64_t size;
+	uint64_t mtime_ns;
+	bool privileged; /* it has set-id bits or capabilities */
+};
+
 struct pass_ops {
 	/* As dax_remote_ops. */
 	const struct dax_remote_ops *map;
+	/* Attributes of a regular file. 0 or a negative errno. */
+	int (*attr)(void *ctx, uint64_t nodeid, struct pass_attr_in *ret);
+	/* Has the file exactly one open? */
+	bool (*alone)(void *ctx, uint64_t nodeid);
 	/* @len is at most 4096 bytes. 0 or a negative errno. */
 	int (*read)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf, size_t len);
 	int (*write)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, const void *buf,
@@ -51,56 +63,58 @@ struct pass_params {
 	void *ctx;
 };
 
-/* What an open has to know of the file. */
-struct pass_attr_in {
-	uint64_t size;
-	uint64_t mtime_ns;
-	bool writable; /* by this open */
-};
-
-/* pass_create() - 0 or a negative errno. Devices that a killed process has left are removed. */
+/*
+ * pass_create() - 0 or a negative errno. Devices that a killed process has left are removed;
+ * -EBUSY: one is still in use, or the metadata's device is. What is on that device is overwritten.
+ */
 int pass_create(const struct pass_params *params, struct pass **ret);
 
+struct pass_open_in {
+	uint64_t nodeid, fh;
+	bool writable, append; /* how the host has opened it */
+	bool wanted;	       /* the open is of a kind that may begin passthrough */
+};
+
 /*
- * pass_open() - @fh of @nodeid is about to be given to the kernel.
- * @wanted: this open may begin it: no other open of the file is answered without passthrough, and
- * it is of a kind that is passed through. Returns the backing id, or a negative errno: the open is
- * answered without. -EBUSY: other opens are passed through, and this one cannot be. pass_is_open()
- * - must every open of the file be passed through now?
+ * pass_open() - @in->fh is about to be given to the kernel.
+ * Returns the backing id, or a negative errno: the open is answered without. -EBUSY: other opens are
+ * passed through, and this one cannot be.
+ * pass_is_open() - must every open of the file be passed through now?
  */
-int pass_open(struct pass *p, uint64_t nodeid, uint64_t fh, const struct pass_attr_in *attr,
-	      bool wanted);
+int pass_open(struct pass *p, const struct pass_open_in *in);
 bool pass_is_open(struct pass *p, uint64_t nodeid);
 
 /*
- * pass_is_written() - may the kernel write to the file without the daemon now? Then it must not get
- * what a write has to take away: set-id bits and capabilities.
+ * pass_settle() - make the host's file what the guest has written: copy the last page back. 1: the
+ * file was written since this was asked last, and the caller sets its mtime. 0: it was not, or is
+ * not passed through. Or a negative errno: the last page is not on the host.
  */
-bool pass_is_written(struct pass *p, uint64_t nodeid);
-
-/*
- * pass_settle() - make the host's file what the guest has written: copy the last page back. True:
- * the file was written since this was asked last, and the caller sets its mtime. False also for a
- * file that is not passed through.
- */
-bool pass_settle(struct pass *p, uint64_t nodeid);
+int pass_settle(struct pass *p, uint64_t nodeid);
 
 /* pass_settled() - that was done: the host's mtime is now @mtime_ns. */
 void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns);
 
-/* pass_release() - a file handle goes, after pass_settle(). Does nothing for a file that is not
- * passed through. */
+/*
+ * pass_release() - a file handle goes, after pass_settle(). Does nothing for one that was not
+ * passed through.
+ */
 void pass_release(struct pass *p, uint64_t nodeid, uint64_t fh);
 
+/* The caller's memory, from pass_hold() to pass_unhold(). */
+struct pass_hold {
+	struct pass_hold *next;
+	uint64_t nodeid;
+};
+
 /*
- * pass_resize() - the host's file is about to get another size, or other blocks. 0: it is not
- * passed through (any more); -EBUSY: it is open.
+ * pass_hold() - keep the file from being passed through, while its size, blocks or privileges
+ * change on the host. 0, or -EBUSY: it is passed through or mapped; then there is nothing to undo.
  */
-int pass_resize(struct pass *p, uint64_t nodeid);
+int pass_hold(struct pass *p, uint64_t nodeid, struct pass_hold *h);
+void pass_unhold(struct pass *p, struct pass_hold *h);
 
 /* pass_forget() - the kernel forgets the file. */
 void pass_forget(struct pass *p, uint64_t nodeid);
 
-/* pass_destroy() - unmounts and removes everything. The mount of the connection is gone. NULL is
- * fine. */
+/* pass_destroy() - unmounts and removes everything. The connection has ended. NULL is fine. */
 void pass_destroy(struct pass *p);

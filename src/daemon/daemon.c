@@ -107,20 +107,22 @@ static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 	return true;
 }
 
-static int daemon_open_pass(struct daemon *d)
+/* Where it cannot be had, the mount works without. */
+static void daemon_open_pass(struct daemon *d)
 {
 	int r;
 
 	if (!d->pass.ops)
-		return 0;
+		return;
 	d->pass.ctx = &d->relay;
-	d->pass.writable = d->relay.pass_write = d->o->passthrough == PASSTHROUGH_ALL;
+	d->pass.writable = d->o->passthrough == PASSTHROUGH_ALL;
 	r = pass_create(&d->pass, &d->relay.pass);
 	if (r < 0)
-		log_err("passthrough: %s and %s cannot be used: %s", d->pass.window.block,
-			d->pass.meta.block, strerror(-r));
+		log_warn("passthrough: %s and %s cannot be used: %s%s", d->pass.window.block,
+			 d->pass.meta.block, strerror(-r),
+			 r == -EBUSY ? " (by a program that uses files of an earlier mount?)" : "");
+	d->relay.pass_write = r == 0 && d->pass.writable;
 	d->relay.wish.passthrough = r == 0;
-	return r;
 }
 
 static int daemon_open_device(struct daemon *d, unsigned int rings)
@@ -253,10 +255,9 @@ static int daemon_start(struct daemon *d)
 	r = client_create(d->dev, &d->relay.client);
 	if (r == 0)
 		r = daemon_open_window(d);
-	if (r == 0)
-		r = daemon_open_pass(d);
 	if (r < 0)
 		return r;
+	daemon_open_pass(d);
 	d->relay.inodes = inode_table_create(d->relay.dax);
 	d->relay.lock_waits = lock_waits_create(d->relay.client);
 	d->relay.upkeep = upkeep_create(d->relay.client, d->relay.inodes);

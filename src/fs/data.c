@@ -332,7 +332,7 @@ static void write_direct(struct relay_req *q, struct inode *i, const struct fuse
 {
 	struct trip t = write_trip(i, in->offset, in->size);
 	bool track = i && i->direct && in->write_flags & FUSE_WRITE_LOCKOWNER;
-	struct page_range range;
+	struct page_range range = { 0 };
 	struct relay_rep rep;
 	bool by_window;
 	int r = 0;
@@ -400,7 +400,7 @@ static void write_back(struct relay_req *q, struct inode *i, const struct fuse_w
 	const uint64_t first = in->offset;
 	const uint32_t all = in->size;
 	const char *data = q->p.rest;
-	struct page_range range;
+	struct page_range range = { 0 };
 	uint64_t off = first, end = first + all, len;
 	int r = 0;
 

@@ -250,6 +250,16 @@ struct inode *inode_opened(struct inode_table *t, uint64_t nodeid)
 	return i;
 }
 
+unsigned int inode_opens(struct inode_table *t, uint64_t nodeid)
+{
+	struct inode_shard *s = shard_of(t, nodeid);
+	const struct inode *i;
+
+	scoped_lock(&s->lock);
+	i = *slot_locked(s, nodeid);
+	return i ? i->opens : 0;
+}
+
 struct inode *inode_get(struct inode_table *t, uint64_t nodeid)
 {
 	struct inode_shard *s = shard_of(t, nodeid);

@@ -171,7 +171,7 @@ void relay_release(struct relay_req *q)
 	int r;
 
 	if (q->r->pass) {
-		relay_pass_settle(q->r, q->h->nodeid);
+		(void)relay_pass_settle(q->r, q->h->nodeid);
 		pass_release(q->r->pass, q->h->nodeid, in->fh);
 	}
 	relay_settle_times(q->r, q->h->nodeid);

@@ -72,10 +72,17 @@ void relay_pass_begin_open(struct relay_req *q);
  * others have it open in a way that this open cannot join.
  */
 int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct fuse_open_out *out);
-/* relay_pass_refuses() - is a SETATTR or SETXATTR to get EBUSY, because the file is passed through? */
-bool relay_pass_refuses(struct relay_req *q);
-/* relay_pass_settle() - make the host's file what the kernel has written to its backing file. */
-void relay_pass_settle(struct relay *r, uint64_t nodeid);
+/*
+ * relay_pass_settle() - make the host's file what the kernel has written to its backing file. 0, or a
+ * negative errno: its last page is not on the host.
+ */
+int relay_pass_settle(struct relay *r, uint64_t nodeid);
+/*
+ * relay_pass_hold(), relay_pass_unhold() - around a request that changes size, blocks or privileges
+ * of a file: nobody passes it through meanwhile. 0, or -EBUSY: it is passed through.
+ */
+int relay_pass_hold(struct relay *r, uint64_t nodeid, struct pass_hold *h);
+void relay_pass_unhold(struct relay *r, struct pass_hold *h);
 
 /* lock.c */
 void relay_setlk(struct relay_req *q);	 /* SETLK, SETLKW */

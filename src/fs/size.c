@@ -32,8 +32,7 @@ void relay_settle_times(struct relay *r, uint64_t nodeid)
 {
 	struct inode *i;
 
-	if (r->pass)
-		relay_pass_settle(r, nodeid);
+	(void)relay_pass_settle(r, nodeid);
 	if (!r->dax || !inode_any_touched(r->inodes))
 		return;
 	i = inode_get(r->inodes, nodeid);
@@ -158,8 +157,12 @@ void relay_readdirplus(struct relay_req *q)
 
 void relay_flush(struct relay_req *q)
 {
+	struct relay_rep rep;
+	int r, unsettled = relay_pass_settle(q->r, q->h->nodeid);
+
 	relay_settle_times(q->r, q->h->nodeid);
-	(void)relay_forward(q, NULL);
+	r = relay_exchange(q, &rep);
+	relay_finish(q, unsettled < 0 ? unsettled : r);
 	/* What closes a file has no locks on it any more. */
 	if (q->h->opcode == FUSE_FLUSH)
 		relay_unlocked(q);
@@ -174,15 +177,19 @@ static void privs_may_come(struct inode *i)
 
 void relay_setxattr(struct relay_req *q)
 {
+	bool held = q->r->pass_write && !strcmp(q->p.name[0], "security.capability");
+	struct pass_hold hold;
 	struct relay_rep rep;
 	struct inode *i;
 	int r;
 
-	if (relay_pass_refuses(q)) {
+	if (held && relay_pass_hold(q->r, q->h->nodeid, &hold) < 0) {
 		relay_answer(q, -EBUSY, 0);
 		return;
 	}
 	r = relay_exchange(q, &rep);
+	if (held)
+		relay_pass_unhold(q->r, &hold);
 	/* Before the program hears of it: its next write must go to the host. */
 	i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
 	if (i)
@@ -238,12 +245,14 @@ void relay_setattr(struct relay_req *q)
 	const struct fuse_setattr_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
 	bool mtime = in->valid & (FATTR_MTIME | FATTR_SIZE);
+	bool held = in->valid & FATTR_SIZE || (q->r->pass_write && in->valid & FATTR_MODE &&
+					       in->mode & (S_ISUID | S_ISGID));
+	struct pass_hold hold;
 	struct relay_rep rep;
 	int r;
 
-	if (q->r->pass)
-		relay_pass_settle(q->r, q->h->nodeid);
-	if (relay_pass_refuses(q)) {
+	(void)relay_pass_settle(q->r, q->h->nodeid);
+	if (held && relay_pass_hold(q->r, q->h->nodeid, &hold) < 0) {
 		relay_answer(q, -EBUSY, 0);
 		inode_put(q->r->inodes, i);
 		return;
@@ -259,6 +268,8 @@ void relay_setattr(struct relay_req *q)
 	r = !i	    ? relay_exchange(q, &rep)
 	    : mtime ? setattr_with_mtime(q, i, in, &rep)
 		    : setattr_exchange(q, i, in, &rep);
+	if (held)
+		relay_pass_unhold(q->r, &hold);
 	if (r == 0 && !rep.error && rep.len >= sizeof(struct fuse_attr_out))
 		(void)limit_attr(rep.payload);
 	/* Again: a write that the host did before this may have been answered meanwhile. */
@@ -272,22 +283,24 @@ void relay_setattr(struct relay_req *q)
 static void relay_exclusive(struct relay_req *q, uint64_t nodeid, uint64_t from)
 {
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, nodeid) : NULL;
+	struct pass_hold hold;
 	struct relay_rep rep;
 	int r;
 
-	if (q->r->pass && pass_resize(q->r->pass, nodeid) < 0) {
+	if (relay_pass_hold(q->r, nodeid, &hold) < 0) {
 		relay_answer(q, -EBUSY, 0);
 		inode_put(q->r->inodes, i);
 		return;
 	}
-	if (!i) {
-		(void)relay_forward(q, NULL);
-		return;
+	if (i) {
+		inode_io_lock(i, true);
+		r = exchange_exclusive(q, i, from, &rep);
+		inode_size_unknown(i);
+		(void)pthread_rwlock_unlock(&i->io);
+	} else {
+		r = relay_exchange(q, &rep);
 	}
-	inode_io_lock(i, true);
-	r = exchange_exclusive(q, i, from, &rep);
-	inode_size_unknown(i);
-	(void)pthread_rwlock_unlock(&i->io);
+	relay_pass_unhold(q->r, &hold);
 	relay_finish(q, r);
 	inode_put(q->r->inodes, i);
 }
@@ -306,6 +319,8 @@ void relay_copy_file_range(struct relay_req *q)
 	const struct fuse_copy_file_range_in *in = q->p.arg;
 
 	relay_tell_caller(q);
+	/* The last page of the source, too: the host copies what it has. */
+	(void)relay_pass_settle(q->r, q->h->nodeid);
 	relay_settle_times(q->r, in->nodeid_out);
 	relay_exclusive(q, in->nodeid_out, in->off_out);
 }

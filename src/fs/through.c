@@ -56,50 +56,60 @@ static int pass_write_host(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off
 	return client_write(((struct relay *)ctx)->client, nodeid, fh, off, buf, len);
 }
 
-const struct pass_ops relay_pass_ops = {
-	.map = &pass_map,
-	.read = pass_read_host,
-	.write = pass_write_host,
-	.backing_open = backing_open,
-	.backing_close = backing_close,
-};
-
 /*
  * The kernel does not take set-id bits and capabilities away when it writes by itself, as it leaves
  * that to the server (FUSE_HANDLE_KILLPRIV_V2). Without that flag it asks for the capability before
  * each write, which costs more than the write. So a file that has such privileges is not passed
  * through where it could be written.
  */
-static bool has_privileges(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr)
+static int pass_attr(void *ctx, uint64_t nodeid, struct pass_attr_in *ret)
 {
-	return attr->mode & (S_ISUID | S_ISGID) ||
-	       client_has_xattr(r->client, nodeid, "security.capability");
+	struct relay *r = ctx;
+	struct fuse_attr attr;
+	int e = client_getattr(r->client, nodeid, &attr);
+
+	if (e == 0 && !S_ISREG(attr.mode))
+		e = -ENOTSUP;
+	if (e < 0)
+		return e;
+	*ret = (struct pass_attr_in){ .size = attr.size, .mtime_ns = mtime_ns(&attr) };
+	ret->privileged = attr.mode & (S_ISUID | S_ISGID) ||
+			  client_has_xattr(r->client, nodeid, "security.capability");
+	return 0;
 }
 
-/* Is an open with these flags of a kind that may begin it? */
-static bool may_begin(struct relay *r, const struct inode *i, uint32_t flags,
-		      const struct fuse_attr *attr)
+static bool pass_alone(void *ctx, uint64_t nodeid)
 {
-	if (i->opens != 1 || flags & (O_APPEND | O_TRUNC))
-		return false;
-	return r->pass_write ? !has_privileges(r, i->nodeid, attr)
-			     : (flags & O_ACCMODE) == O_RDONLY;
+	return inode_opens(((struct relay *)ctx)->inodes, nodeid) == 1;
 }
+
+const struct pass_ops relay_pass_ops = {
+	.map = &pass_map,
+	.attr = pass_attr,
+	.alone = pass_alone,
+	.read = pass_read_host,
+	.write = pass_write_host,
+	.backing_open = backing_open,
+	.backing_close = backing_close,
+};
 
 int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct fuse_open_out *out)
 {
 	struct relay *r = q->r;
-	struct pass_attr_in in;
-	struct fuse_attr attr;
+	bool write = (flags & O_ACCMODE) != O_RDONLY;
+	struct pass_open_in in = {
+		.nodeid = i->nodeid,
+		.fh = out->fh,
+		.writable = write,
+		.append = flags & O_APPEND,
+		.wanted = !(flags & (O_APPEND | O_TRUNC)) && (r->pass_write || !write) &&
+			  pass_alone(r, i->nodeid),
+	};
 	int id;
 
-	if (!r->pass || !(r->agreed.kernel_flags & FUSE_PASSTHROUGH) ||
-	    client_getattr(r->client, i->nodeid, &attr) < 0 || !S_ISREG(attr.mode))
+	if (!r->pass || !(r->agreed.kernel_flags & FUSE_PASSTHROUGH))
 		return 0;
-	in = (struct pass_attr_in){ .size = attr.size,
-				    .mtime_ns = mtime_ns(&attr),
-				    .writable = (flags & O_ACCMODE) != O_RDONLY };
-	id = pass_open(r->pass, i->nodeid, out->fh, &in, may_begin(r, i, flags, &attr));
+	id = pass_open(r->pass, &in);
 	if (id == -EBUSY)
 		return id;
 	if (id <= 0)
@@ -113,22 +123,6 @@ int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct
 	return 0;
 }
 
-bool relay_pass_refuses(struct relay_req *q)
-{
-	const struct fuse_setattr_in *attr = q->p.arg;
-	struct relay *r = q->r;
-
-	if (!r->pass)
-		return false;
-	if (q->h->opcode == FUSE_SETXATTR)
-		return !strcmp(q->p.name[0], "security.capability") &&
-		       pass_is_written(r->pass, q->h->nodeid);
-	if (attr->valid & FATTR_MODE && attr->mode & (S_ISUID | S_ISGID) &&
-	    pass_is_written(r->pass, q->h->nodeid))
-		return true;
-	return attr->valid & FATTR_SIZE && pass_resize(r->pass, q->h->nodeid) < 0;
-}
-
 void relay_pass_begin_open(struct relay_req *q)
 {
 	struct fuse_in_header *h = (struct fuse_in_header *)(void *)q->w->slot->req;
@@ -138,10 +132,26 @@ void relay_pass_begin_open(struct relay_req *q)
 		in->flags &= ~(uint32_t)O_APPEND;
 }
 
-void relay_pass_settle(struct relay *r, uint64_t nodeid)
+int relay_pass_settle(struct relay *r, uint64_t nodeid)
 {
 	struct fuse_attr attr;
+	int e = r->pass ? pass_settle(r->pass, nodeid) : 0;
 
-	if (pass_settle(r->pass, nodeid) && client_touch(r->client, nodeid, &attr) == 0)
+	if (e > 0 && client_touch(r->client, nodeid, &attr) == 0)
 		pass_settled(r->pass, nodeid, mtime_ns(&attr));
+	if (e < 0)
+		log_warn_ratelimited("node %llu: its last page is not written to the host: %s",
+				     (unsigned long long)nodeid, strerror(-e));
+	return MIN(e, 0);
+}
+
+int relay_pass_hold(struct relay *r, uint64_t nodeid, struct pass_hold *h)
+{
+	return r->pass ? pass_hold(r->pass, nodeid, h) : 0;
+}
+
+void relay_pass_unhold(struct relay *r, struct pass_hold *h)
+{
+	if (r->pass)
+		pass_unhold(r->pass, h);
 }

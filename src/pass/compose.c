@@ -91,24 +91,23 @@ int compose_device_remove(const char *name)
 	return task_run(task_new(DM_DEVICE_REMOVE, name), NULL);
 }
 
-unsigned int compose_remove_all(const char *prefix)
+int compose_remove_all(const char *prefix)
 {
 	struct dm_task *t = task_new(DM_DEVICE_LIST, NULL);
 	const struct dm_names *d;
-	unsigned int n = 0;
+	int r = 0;
 
 	if (!t)
-		return 0;
+		return -ENOMEM;
 	d = dm_task_run(t) ? dm_task_get_names(t) : NULL;
 	while (d && d->dev) {
-		if (!strncmp(d->name, prefix, strlen(prefix)) &&
-		    compose_device_remove(d->name) == 0)
-			n++;
+		if (!strncmp(d->name, prefix, strlen(prefix)) && compose_device_remove(d->name) < 0)
+			r = -EBUSY;
 		d = d->next ? (const struct dm_names *)(const void *)((const char *)d + d->next)
 			    : NULL;
 	}
 	dm_task_destroy(t);
-	return n;
+	return r;
 }
 
 static const struct {

@@ -1,117 +1,25 @@
 // SPDX-License-Identifier: MIT
-// Files of the host that the guest's kernel reads and writes by itself, through the window.
+// Files of the host that the guest's kernel reads and writes by itself: their life.
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "base/waiting.h"
-#include "dax/buddy.h"
 #include "pass/compose.h"
-#include "pass/ext4.h"
-#include "pass/pass.h"
+#include "pass_priv.h"
 
-/* The kernel does not wait for RELEASE: a program that has closed a file can change its size before
- * that. */
-#define RELEASE_NS    (300 * NSEC_PER_MS)
-
-#define DEVICE_PREFIX "vfsdaxfuse-"
-
-/* Pieces of the window that show one file: few, because the host allows few mappings in all. */
-#define PIECES_MAX  8u
-#define PIECE_SHIFT 16u /* 64 KiB */
-
-struct piece {
-	struct woff at;
-	unsigned int shift; /* of the block */
-	uint64_t from, len; /* of the file, in bytes */
-	bool mapped;
-};
-
-struct pass_file {
-	struct pass_file *next; /* who was used last is first */
-	uint64_t nodeid;
-	struct pass_attr_in attr; /* of when it was composed */
-	unsigned int opens;
-	uint64_t *writer; /* handles that can be written to */
-	size_t writers, writers_max;
-	struct timespec seen; /* mtime of the backing file */
-
-	struct piece piece[PIECES_MAX];
-	unsigned int n;
-	struct woff meta; /* in the metadata's region */
-	unsigned int meta_shift;
-	bool has_meta;
-	char device[64]; /* "": not made */
-	int mount, fd;	 /* -1: not yet */
-	int backing;	 /* 0: not registered */
-};
-
-struct pass {
-	struct pass_params params;
-	int meta_fd;	       /* past the page cache */
-	pthread_mutex_t lock;  /* guards the rest; requests to the host are sent under it */
-	pthread_cond_t closed; /* a file is not open any more */
-	struct buddy *window, *meta;
-	struct pass_file *files;
-	uint64_t serial;
-};
-
-static unsigned int shift_of(uint64_t bytes, unsigned int min)
-{
-	unsigned int shift = min;
-
-	while (UINT64_C(1) << shift < bytes)
-		shift++;
-	return shift;
-}
-
-static void unmap_locked(struct pass *p, struct pass_file *f)
-{
-	struct dax_range ranges[PIECES_MAX];
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < f->n; i++)
-		if (f->piece[i].mapped)
-			ranges[n++] =
-				(struct dax_range){ .at = f->piece[i].at, .len = f->piece[i].len };
-	/* What the host does not remove is not used again. */
-	if (n && p->params.ops->map->remove(p->params.ctx, ranges, n) < 0) {
-		log_warn("a mapping of a file that was passed through is not removed");
-		return;
-	}
-	for (unsigned int i = 0; i < f->n; i++)
-		buddy_free(p->window, f->piece[i].at, f->piece[i].shift);
-}
-
-/* Undo what was done for it, in the reverse order. It is in no list. */
-static void file_free_locked(struct pass *p, struct pass_file *f)
-{
-	if (f->backing)
-		p->params.ops->backing_close(p->params.ctx, f->backing);
-	close_keep_errno(f->fd);
-	/* Unmounting evicts the inode, with what fs/dax knows of its pages. */
-	close_keep_errno(f->mount);
-	if (f->device[0]) {
-		int r = compose_device_remove(f->device);
-
-		if (r < 0)
-			log_warn("the device %s stays: %s", f->device, strerror(-r));
-	}
-	if (f->has_meta)
-		buddy_free(p->meta, f->meta, f->meta_shift);
-	unmap_locked(p, f);
-	free(f->writer);
-	free(f);
-}
+/*
+ * The kernel does not wait for RELEASE: a program that has closed a file can change its size before
+ * that arrives.
+ */
+#define RELEASE_NS (300 * NSEC_PER_MS)
 
 static struct pass_file **find_locked(struct pass *p, uint64_t nodeid)
 {
@@ -127,14 +35,55 @@ static void evict_locked(struct pass *p, struct pass_file **at)
 	struct pass_file *f = *at;
 
 	*at = f->next;
-	file_free_locked(p, f);
+	if (pass_file_free_locked(p, f))
+		return;
+	log_dbg("node %llu: a mapping outlives its close", (unsigned long long)f->nodeid);
+	f->next = p->dying;
+	p->dying = f;
 }
 
-/* Evict who is idle for longest. False: none is. */
-static bool evict_one_locked(struct pass *p)
+/* Try again to free what was in use. True: something was freed. */
+static bool bury_locked(struct pass *p)
+{
+	struct pass_file **at = &p->dying, *f;
+	bool any = false;
+
+	while ((f = *at)) {
+		struct pass_file *next = f->next;
+
+		if (pass_file_free_locked(p, f)) {
+			*at = next;
+			any = true;
+		} else {
+			at = &f->next;
+		}
+	}
+	return any;
+}
+
+static bool is_dying_locked(struct pass *p, uint64_t nodeid)
+{
+	(void)bury_locked(p);
+	for (const struct pass_file *f = p->dying; f; f = f->next)
+		if (f->nodeid == nodeid)
+			return true;
+	return false;
+}
+
+static bool is_held_locked(const struct pass *p, uint64_t nodeid)
+{
+	for (const struct pass_hold *h = p->holds; h; h = h->next)
+		if (h->nodeid == nodeid)
+			return true;
+	return false;
+}
+
+bool pass_evict_one_locked(struct pass *p)
 {
 	struct pass_file **last = NULL;
 
+	if (bury_locked(p))
+		return true;
 	for (struct pass_file **at = &p->files; *at; at = &(*at)->next)
 		if (!(*at)->opens)
 			last = at;
@@ -143,178 +92,12 @@ static bool evict_one_locked(struct pass *p)
 	return last;
 }
 
-static int alloc_locked(struct pass *p, struct buddy *b, unsigned int shift, struct woff *ret)
+static bool changed(const struct pass_file *f, const struct pass_attr_in *attr)
 {
-	int r;
-
-	while ((r = buddy_alloc(b, shift, ret)) == -ENOSPC && evict_one_locked(p))
-		;
-	return r;
+	return f->attr.size != attr->size || f->attr.mtime_ns != attr->mtime_ns;
 }
 
-/* Room in the window for the file's whole pages, and their mappings. */
-static int map_locked(struct pass *p, struct pass_file *f)
-{
-	uint64_t whole = align_down(f->attr.size, PAGE_4K), from = 0;
-	int r = 0;
-
-	while (r == 0 && from < whole) {
-		struct piece *c = &f->piece[f->n];
-		uint64_t left = whole - from;
-		unsigned int shift = shift_of(left, PIECE_SHIFT);
-
-		/* The largest block inside of what is left; the last one may be larger. */
-		if (UINT64_C(1) << shift > left && shift > PIECE_SHIFT && f->n + 1 < PIECES_MAX)
-			shift--;
-		r = alloc_locked(p, p->window, shift, &c->at);
-		if (r < 0)
-			break;
-		c->shift = shift;
-		c->from = from;
-		c->len = MIN(left, UINT64_C(1) << shift);
-		f->n++;
-		r = p->params.ops->map->setup(p->params.ctx, f->nodeid, FOFF(from), c->len, c->at,
-					      p->params.writable);
-		c->mapped = r == 0;
-		from += c->len;
-	}
-	return r;
-}
-
-/* The file as one piece of the device behind its metadata, and the last page in front of it. */
-static unsigned int extents_of(const struct pass_file *f, const struct ext4_layout *l,
-			       struct pass_extent ret[2])
-{
-	uint32_t whole = (uint32_t)(f->attr.size / PAGE_4K);
-	unsigned int n = 0;
-
-	if (whole)
-		ret[n++] = (struct pass_extent){ .at = FBLK(0), .block = l->data, .count = whole };
-	if (f->attr.size % PAGE_4K)
-		ret[n++] = (struct pass_extent){ .at = FBLK(whole), .block = l->spare, .count = 1 };
-	return n;
-}
-
-/* The layout of its file system; the tail's block comes first in spare, then the tree. */
-static int layout(const struct pass_file *f, struct ext4_layout *ret)
-{
-	uint32_t whole = (uint32_t)(f->attr.size / PAGE_4K);
-	struct ext4_shape shape = { .slots = 1, .spare_blocks = 1, .data_blocks = whole };
-	struct pass_extent extents[2];
-	int r = ext4_layout_init(ret, &shape), tree;
-
-	if (r < 0)
-		return r;
-	tree = ext4_tree_blocks(extents, extents_of(f, ret, extents));
-	if (tree <= 0)
-		return tree;
-	shape.spare_blocks += (uint32_t)tree;
-	return ext4_layout_init(ret, &shape);
-}
-
-static int write_metadata(struct pass *p, struct pass_file *f, const struct ext4_layout *l,
-			  uint64_t fh)
-{
-	size_t len = (size_t)l->data.v * PASS_BLOCK;
-	_cleanup_free_ char *buf = aligned_alloc(PASS_BLOCK, len);
-	uint64_t whole = align_down(f->attr.size, PAGE_4K);
-	struct pass_attr attr = { .size = f->attr.size, .mode = S_IFREG | 0600 };
-	struct pass_extent extents[2];
-	uint8_t uuid[16] = { 0 };
-	int r;
-
-	if (!buf)
-		return -ENOMEM;
-	memset(buf, 0, len);
-	memcpy(uuid, &f->nodeid, sizeof(f->nodeid));
-	r = ext4_write_fs(l, uuid, time(NULL), buf, len);
-	if (r == 0)
-		r = ext4_write_slot(l, 0, &attr, extents, extents_of(f, l, extents),
-				    buf + (size_t)ext4_slot_inode(l, 0).v * PASS_BLOCK,
-				    DBLK(l->spare.v + 1),
-				    buf + (size_t)(l->spare.v + 1) * PASS_BLOCK,
-				    (size_t)(l->data.v - l->spare.v - 1) * PASS_BLOCK);
-	if (r >= 0 && f->attr.size > whole)
-		r = p->params.ops->read(p->params.ctx, f->nodeid, fh, whole,
-					buf + (size_t)l->spare.v * PASS_BLOCK,
-					(size_t)(f->attr.size - whole));
-	if (r < 0)
-		return r;
-	return pwrite(p->meta_fd, buf, len, (off_t)f->meta.v) == (ssize_t)len ? 0 : -EIO;
-}
-
-static int device_locked(struct pass *p, struct pass_file *f, const struct ext4_layout *l,
-			 char *ret_path)
-{
-	const struct pass_region *w = &p->params.window, *m = &p->params.meta;
-	struct compose_piece pieces[PIECES_MAX + 1] = { {
-		.major = m->major,
-		.minor = m->minor,
-		.from = f->meta.v,
-		.len = (uint64_t)l->data.v * PASS_BLOCK,
-	} };
-	char name[sizeof(f->device)];
-	int r;
-
-	for (unsigned int i = 0; i < f->n; i++)
-		pieces[i + 1] = (struct compose_piece){
-			.major = w->major,
-			.minor = w->minor,
-			.from = f->piece[i].at.v - (w->start - p->params.window_start),
-			.len = f->piece[i].len,
-		};
-	(void)snprintf(name, sizeof(name), DEVICE_PREFIX "%d-%llu", (int)getpid(),
-		       (unsigned long long)p->serial++);
-	r = compose_device(name, pieces, f->n + 1, ret_path);
-	if (r == 0)
-		memcpy(f->device, name, sizeof(name));
-	return r;
-}
-
-static int register_locked(struct pass *p, struct pass_file *f)
-{
-	char name[PASS_NAME_LEN + 1];
-	struct stat st;
-	int r;
-
-	pass_slot_name(0, name);
-	f->fd = openat(f->mount, name,
-		       (p->params.writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOATIME);
-	if (f->fd < 0 || fstat(f->fd, &st) < 0)
-		return -errno;
-	f->seen = st.st_mtim;
-	r = p->params.ops->backing_open(p->params.ctx, f->fd);
-	if (r < 0)
-		return r;
-	f->backing = r;
-	return 0;
-}
-
-static int compose_locked(struct pass *p, struct pass_file *f, uint64_t fh)
-{
-	char path[COMPOSE_PATH_MAX];
-	struct ext4_layout l;
-	int r = layout(f, &l);
-
-	if (r == 0) {
-		f->meta_shift = shift_of((uint64_t)l.data.v * PASS_BLOCK, 12);
-		r = alloc_locked(p, p->meta, f->meta_shift, &f->meta);
-		f->has_meta = r == 0;
-	}
-	if (r == 0)
-		r = map_locked(p, f);
-	if (r == 0)
-		r = write_metadata(p, f, &l, fh);
-	if (r == 0)
-		r = device_locked(p, f, &l, path);
-	if (r == 0) {
-		r = compose_mount(path);
-		f->mount = r;
-	}
-	return r < 0 ? r : register_locked(p, f);
-}
-
-static int compose_new_locked(struct pass *p, uint64_t nodeid, uint64_t fh,
+static int compose_new_locked(struct pass *p, const struct pass_open_in *in,
 			      const struct pass_attr_in *attr, struct pass_file **ret)
 {
 	struct pass_file *f = calloc(1, sizeof(*f));
@@ -322,56 +105,78 @@ static int compose_new_locked(struct pass *p, uint64_t nodeid, uint64_t fh,
 
 	if (!f)
 		return -ENOMEM;
-	*f = (struct pass_file){ .nodeid = nodeid, .attr = *attr, .mount = -1, .fd = -1 };
-	r = compose_locked(p, f, fh);
-	if (r < 0) {
-		log_dbg("node %llu of %llu bytes is not passed through: %s",
-			(unsigned long long)nodeid, (unsigned long long)attr->size, strerror(-r));
-		file_free_locked(p, f);
-		return r;
-	}
+	f->nodeid = in->nodeid;
+	f->attr = *attr;
+	f->mount = f->fd = -1;
+	r = pass_file_compose_locked(p, f, in->fh);
 	f->next = p->files;
 	p->files = f;
+	if (r < 0) {
+		log_dbg("node %llu of %llu bytes is not passed through: %s",
+			(unsigned long long)in->nodeid, (unsigned long long)attr->size,
+			strerror(-r));
+		evict_locked(p, &p->files);
+		return r;
+	}
 	*ret = f;
 	return 0;
 }
 
-static bool changed(const struct pass_file *f, const struct pass_attr_in *attr)
+static int add_handle_locked(struct pass_file *f, const struct pass_open_in *in)
 {
-	return f->attr.size != attr->size || f->attr.mtime_ns != attr->mtime_ns;
-}
+	struct pass_handle *more;
 
-static int add_writer_locked(struct pass_file *f, uint64_t fh)
-{
-	uint64_t *more;
-
-	if (f->writers == f->writers_max) {
-		more = reallocarray(f->writer, 2 * f->writers_max + 4, sizeof(*more));
+	if (f->opens == f->opens_max) {
+		more = reallocarray(f->handle, 2 * f->opens_max + 4, sizeof(*more));
 		if (!more)
 			return -ENOMEM;
-		f->writer = more;
-		f->writers_max = 2 * f->writers_max + 4;
+		f->handle = more;
+		f->opens_max = 2 * f->opens_max + 4;
 	}
-	f->writer[f->writers++] = fh;
+	f->handle[f->opens++] =
+		(struct pass_handle){ .fh = in->fh, .tail = in->writable && !in->append };
 	return 0;
 }
 
-static void remove_writer_locked(struct pass_file *f, uint64_t fh)
+/* An open of a file that nobody has open by passthrough. */
+static int first_open_locked(struct pass *p, const struct pass_open_in *in)
 {
-	for (size_t i = 0; i < f->writers; i++)
-		if (f->writer[i] == fh) {
-			f->writer[i] = f->writer[--f->writers];
-			return;
-		}
+	struct pass_file **at = find_locked(p, in->nodeid), *f = *at;
+	struct pass_attr_in attr = { 0 };
+	int r;
+
+	if (!in->wanted || is_held_locked(p, in->nodeid) || is_dying_locked(p, in->nodeid))
+		r = -ENOTSUP;
+	else
+		r = p->params.ops->attr(p->params.ctx, in->nodeid, &attr);
+	if (r == 0 && (attr.size < PAGE_4K || (attr.privileged && p->params.writable)))
+		r = -ENOTSUP;
+	if (f && (r < 0 || changed(f, &attr))) {
+		evict_locked(p, at);
+		f = NULL;
+	}
+	if (r == 0 && !f)
+		r = compose_new_locked(p, in, &attr, &f);
+	/* Another open may have come meanwhile: it is answered without, and so is this one. */
+	if (r == 0 && !p->params.ops->alone(p->params.ctx, in->nodeid))
+		r = -ENOTSUP;
+	if (r == 0)
+		r = add_handle_locked(f, in);
+	return r < 0 ? r : f->backing;
 }
 
-bool pass_is_written(struct pass *p, uint64_t nodeid)
+int pass_open(struct pass *p, const struct pass_open_in *in)
 {
 	struct pass_file *f;
 
+	waiting_begin();
 	scoped_lock(&p->lock);
-	f = *find_locked(p, nodeid);
-	return f && f->opens && p->params.writable;
+	f = *find_locked(p, in->nodeid);
+	if (!f || !f->opens)
+		return first_open_locked(p, in);
+	if ((in->writable && !p->params.writable) || add_handle_locked(f, in) < 0)
+		return -EBUSY;
+	return f->backing;
 }
 
 bool pass_is_open(struct pass *p, uint64_t nodeid)
@@ -383,52 +188,39 @@ bool pass_is_open(struct pass *p, uint64_t nodeid)
 	return f && f->opens;
 }
 
-int pass_open(struct pass *p, uint64_t nodeid, uint64_t fh, const struct pass_attr_in *attr,
-	      bool wanted)
+static const struct pass_handle *tail_handle(const struct pass_file *f)
 {
-	struct pass_file **at, *f;
-	int r = 0;
-
-	waiting_begin();
-	scoped_lock(&p->lock);
-	at = find_locked(p, nodeid);
-	/* Nobody has it open here: the host may have changed it, and this open may be of another
-	 * kind. */
-	if (*at && !(*at)->opens && (!wanted || changed(*at, attr)))
-		evict_locked(p, at);
-	f = *at;
-	if (f && attr->writable && !p->params.writable)
-		return -EBUSY;
-	if (!f && (!wanted || attr->size < PAGE_4K))
-		return -ENOTSUP;
-	if (!f)
-		r = compose_new_locked(p, nodeid, fh, attr, &f);
-	if (r < 0)
-		return r;
-	r = attr->writable ? add_writer_locked(f, fh) : 0;
-	if (r < 0)
-		return f->opens ? -EBUSY : r;
-	f->opens++;
-	return f->backing;
+	for (size_t i = 0; i < f->opens; i++)
+		if (f->handle[i].tail)
+			return &f->handle[i];
+	return NULL;
 }
 
 /*
- * The last page is a copy: what was written to it goes to the host as a request. Inside of it the
- * file can have become longer, too: its block is there.
+ * Write the last page to the host if it is not what the host has. Inside of it the file can have
+ * become longer: its block is there. Times do not tell: a store to a page that is mapped for
+ * writing moves none. 1: it was written; 0: nothing to do; or a negative errno.
  */
-static void settle_tail_locked(struct pass *p, struct pass_file *f, uint64_t size)
+static int settle_tail_locked(struct pass *p, struct pass_file *f, uint64_t size)
 {
 	uint64_t whole = align_down(f->attr.size, PAGE_4K);
+	const struct pass_handle *h = tail_handle(f);
 	size_t len = (size_t)(size - whole);
-	char buf[PAGE_4K];
+	char buf[PAGE_4K] = { 0 };
+	int r;
 
-	if (f->attr.size == whole || !f->writers)
-		return;
+	if (!pass_has_tail(f) || !h)
+		return 0;
+	if (pread(f->fd, buf, len, (off_t)whole) != (ssize_t)len)
+		return -EIO;
+	if (size == f->attr.size && !memcmp(buf, f->tail, len))
+		return 0;
+	r = p->params.ops->write(p->params.ctx, f->nodeid, h->fh, whole, buf, len);
+	if (r < 0)
+		return r;
+	memcpy(f->tail, buf, sizeof(f->tail));
 	f->attr.size = whole + len;
-	if (pread(f->fd, buf, len, (off_t)whole) != (ssize_t)len ||
-	    p->params.ops->write(p->params.ctx, f->nodeid, f->writer[0], whole, buf, len) < 0)
-		log_warn_ratelimited(
-			"the last page of a file that was passed through is not written");
+	return 1;
 }
 
 /*
@@ -444,21 +236,24 @@ static uint64_t checked_size_locked(struct pass_file *f, uint64_t size)
 	return f->attr.size;
 }
 
-bool pass_settle(struct pass *p, uint64_t nodeid)
+int pass_settle(struct pass *p, uint64_t nodeid)
 {
 	struct pass_file *f;
 	struct stat st;
+	bool moved;
+	int r;
 
 	scoped_lock(&p->lock);
 	f = *find_locked(p, nodeid);
-	if (!f || fstat(f->fd, &st) < 0 ||
-	    (st.st_mtim.tv_sec == f->seen.tv_sec && st.st_mtim.tv_nsec == f->seen.tv_nsec))
-		return false;
-	settle_tail_locked(p, f, checked_size_locked(f, (uint64_t)st.st_size));
-	/* After it was set back: that is a change, too. */
-	if (fstat(f->fd, &st) == 0)
-		f->seen = st.st_mtim;
-	return true;
+	if (!f || !p->params.writable)
+		return 0;
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	/* As of before the last page is read: what comes later is found the next time. */
+	moved = st.st_mtim.tv_sec != f->seen.tv_sec || st.st_mtim.tv_nsec != f->seen.tv_nsec;
+	f->seen = st.st_mtim;
+	r = settle_tail_locked(p, f, checked_size_locked(f, (uint64_t)st.st_size));
+	return r < 0 ? r : moved || r;
 }
 
 void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns)
@@ -477,14 +272,18 @@ void pass_release(struct pass *p, uint64_t nodeid, uint64_t fh)
 
 	scoped_lock(&p->lock);
 	f = *find_locked(p, nodeid);
-	if (!f || !f->opens)
+	/* Only what was counted: an open that was answered without, or refused, is not here. */
+	for (size_t i = 0; f && i < f->opens; i++) {
+		if (f->handle[i].fh != fh)
+			continue;
+		f->handle[i] = f->handle[--f->opens];
+		if (!f->opens)
+			(void)pthread_cond_broadcast(&p->closed);
 		return;
-	remove_writer_locked(f, fh);
-	if (--f->opens == 0)
-		(void)pthread_cond_broadcast(&p->closed);
+	}
 }
 
-/* Evict it if it is idle. -EBUSY: it is open. */
+/* Evict it if it is idle. -EBUSY: it is open, or mapped. */
 static int evict_node_locked(struct pass *p, uint64_t nodeid)
 {
 	struct pass_file **at = find_locked(p, nodeid);
@@ -493,13 +292,12 @@ static int evict_node_locked(struct pass *p, uint64_t nodeid)
 		return -EBUSY;
 	if (*at)
 		evict_locked(p, at);
-	return 0;
+	return is_dying_locked(p, nodeid) ? -EBUSY : 0;
 }
 
-int pass_resize(struct pass *p, uint64_t nodeid)
+int pass_hold(struct pass *p, uint64_t nodeid, struct pass_hold *h)
 {
-	uint64_t until = time_now_ns() + RELEASE_NS;
-	struct timespec ts = time_spec(until);
+	struct timespec ts = time_spec(time_now_ns() + RELEASE_NS);
 	bool waited = false;
 	int r;
 
@@ -509,9 +307,21 @@ int pass_resize(struct pass *p, uint64_t nodeid)
 			waiting_begin();
 		waited = true;
 		if (pthread_cond_timedwait(&p->closed, &p->lock, &ts))
-			break;
+			return r;
 	}
-	return r;
+	*h = (struct pass_hold){ .next = p->holds, .nodeid = nodeid };
+	p->holds = h;
+	return 0;
+}
+
+void pass_unhold(struct pass *p, struct pass_hold *h)
+{
+	struct pass_hold **at = &p->holds;
+
+	scoped_lock(&p->lock);
+	while (*at != h)
+		at = &(*at)->next;
+	*at = h->next;
 }
 
 void pass_forget(struct pass *p, uint64_t nodeid)
@@ -527,42 +337,53 @@ static int reserve_front(struct pass *p)
 	struct woff at;
 	int r = 0;
 
-	for (uint64_t done = 0; r == 0 && done < front; done += UINT64_C(1) << PIECE_SHIFT) {
-		r = buddy_alloc(p->window, PIECE_SHIFT, &at);
+	for (uint64_t done = 0; r == 0 && done < front; done += UINT64_C(1) << PASS_PIECE_SHIFT) {
+		r = buddy_alloc(p->window, PASS_PIECE_SHIFT, &at);
 		if (r == 0 && at.v != done)
 			r = -EINVAL;
 	}
 	return r;
 }
 
+/* The block device is nobody else's: what is on it is overwritten. */
+static int open_meta(const char *path)
+{
+	int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close_keep_errno(fd);
+	/* Not kept: the device mapper must be able to claim it. */
+	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int pass_create(const struct pass_params *params, struct pass **ret)
 {
 	struct pass *p = calloc(1, sizeof(*p));
 	uint64_t end = params->window.start + params->window.size - params->window_start;
-	unsigned int left;
-	int r = 0;
+	int r;
 
 	if (!p)
 		return -ENOMEM;
 	p->params = *params;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	time_cond_init(&p->closed);
-	p->meta_fd = open(params->meta.block, O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (p->meta_fd < 0)
-		r = -errno;
-	p->window = buddy_create(end, PIECE_SHIFT, 30);
-	p->meta = buddy_create(params->meta.size, 12, 30);
-	if (r == 0 && (!p->window || !p->meta))
-		r = -ENOMEM;
+	p->meta_fd = -1;
+	p->window = buddy_create(end, PASS_PIECE_SHIFT, PASS_SHIFT_MAX);
+	p->meta = buddy_create(params->meta.size, 12, PASS_SHIFT_MAX);
+	r = p->window && p->meta ? reserve_front(p) : -ENOMEM;
+	/* What a killed process has left may still be in use: then its pages are, too. */
 	if (r == 0)
-		r = reserve_front(p);
+		r = compose_remove_all(PASS_DEVICE_PREFIX);
+	if (r == 0) {
+		p->meta_fd = open_meta(params->meta.block);
+		r = MIN(p->meta_fd, 0);
+	}
 	if (r < 0) {
 		pass_destroy(p);
 		return r;
 	}
-	left = compose_remove_all(DEVICE_PREFIX);
-	if (left)
-		log_info("%u devices that an earlier process has left are removed", left);
 	*ret = p;
 	return 0;
 }
@@ -573,6 +394,15 @@ void pass_destroy(struct pass *p)
 		return;
 	while (p->files)
 		evict_locked(p, &p->files);
+	(void)bury_locked(p);
+	while (p->dying) {
+		struct pass_file *f = p->dying;
+
+		log_warn("%s is still in use by a mapping", f->device);
+		p->dying = f->next;
+		free(f->handle);
+		free(f);
+	}
 	buddy_destroy(p->window);
 	buddy_destroy(p->meta);
 	close_keep_errno(p->meta_fd);

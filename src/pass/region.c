@@ -39,6 +39,18 @@ static bool read_numbers(const char *sys, const char *block, const char *name, u
 	return ok;
 }
 
+/* Made by memmap=, and so of nobody else's data: not a memory module with a file system. */
+static bool is_legacy(const char *sys, const char *block)
+{
+	FILE *f = open_attribute(sys, block, "device/../../provider");
+	char text[16] = "";
+	bool ok = f && fgets(text, sizeof(text), f) && !strcmp(text, "e820\n");
+
+	if (f)
+		(void)fclose(f);
+	return ok;
+}
+
 static bool region_read(const char *sys, const char *block, struct pass_region *ret)
 {
 	uint64_t dax, dev[2], start, sectors;
@@ -47,7 +59,7 @@ static bool region_read(const char *sys, const char *block, struct pass_region *
 	if (strlen(block) + sizeof("/dev/") > sizeof(r.block))
 		return false;
 	(void)snprintf(r.block, sizeof(r.block), "/dev/%s", block);
-	if (!read_numbers(sys, block, "queue/dax", 1, &dax) || !dax ||
+	if (!is_legacy(sys, block) || !read_numbers(sys, block, "queue/dax", 1, &dax) || !dax ||
 	    !read_numbers(sys, block, "dev", 2, dev) ||
 	    !read_numbers(sys, block, "device/resource", 1, &start) ||
 	    !read_numbers(sys, block, "size", 1, &sectors))

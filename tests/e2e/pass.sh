@@ -189,6 +189,61 @@ more_than_the_window()
 	rm "$share"/big?
 }
 
+# A mapping lives longer than its descriptor: its pages are nobody else's until it ends.
+mapped_after_close()
+{
+	local i
+	"$host_fstest" --make "$share/kept" 200M 1
+	for i in 1 2 3 4; do
+		"$host_fstest" --make "$share/other$i" 250M $((i + 1))
+	done
+	spawn mapper "$here/../vm/vm" exec --name "$vm_name" -- python3 -c 'import mmap, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+m = mmap.mmap(fd, 0)
+first = m[0:4096]
+os.close(fd)
+print("mapped", flush=True)
+while not os.path.exists("/run/go"):
+    time.sleep(0.1)
+assert m[0:4096] == first
+for at in range(0, len(m), 1 << 20):
+    m[at] = 77
+print("stored", flush=True)' "$mnt/kept"
+	until_true 200 grep -q mapped "$work/mapper.log"
+	for i in 1 2 3 4 1 2 3 4; do
+		guest "$guest_fstest" --verify "$mnt/other$i" 250M $((i + 1))
+	done
+	guest touch /run/go
+	[ "$(status_of mapper)" = 0 ]
+	for i in 1 2 3 4; do
+		"$host_fstest" --verify "$share/other$i" 250M $((i + 1))
+	done
+	[ "$(dd if="$share/kept" bs=1 skip=$((5 << 20)) count=1 status=none | od -An -tu1 | tr -d ' ')" = 77 ]
+	rm "$share"/other? "$share/kept"
+}
+
+# Stores to the last page that move no time any more: the page is mapped for writing already.
+tail_stores()
+{
+	"$host_fstest" --make "$share/stores" 10000 3
+	guest python3 -c 'import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+m = mmap.mmap(fd, 0)
+m[9999] = 1
+os.fstat(fd)
+m[9998] = 2
+m[9000] = 3
+m.close()
+os.close(fd)' "$mnt/stores"
+	until_true 20 stores_are_there
+}
+
+stores_are_there()
+{
+	[ "$(tail -c 2 "$share/stores" | od -An -tu1 | tr -d ' ')" = 21 ] &&
+		[ "$(dd if="$share/stores" bs=1 skip=9000 count=1 status=none | od -An -tu1 | tr -d ' ')" = 3 ]
+}
+
 many_opens()
 {
 	local i
@@ -273,6 +328,8 @@ check "set-id bits go" set_id_goes
 check "write beside stores" beside
 check "many files, twice" many_opens
 check "more than the window" more_than_the_window
+check "mapped after close" mapped_after_close
+check "stores to the last page" tail_stores
 check "unmounted" unmounted
 check "read-only" read_only
 check "without namespaces" without_namespaces

@@ -53,6 +53,7 @@ static void block_device(const char *name, unsigned int minor, uint64_t at, uint
 	char text[32];
 
 	put(name, "queue/dax", "1");
+	put("", "provider", "e820");
 	(void)snprintf(text, sizeof(text), "259:%u", minor);
 	put(name, "dev", text);
 	(void)snprintf(text, sizeof(text), "0x%llx", (unsigned long long)at);
@@ -110,6 +111,17 @@ static void others_are_not_taken(void **state)
 	assert_int_equal(choose(&window, &meta), -ENOTUNIQ);
 }
 
+/* A memory module may hold somebody's file system, which metadata would overwrite. */
+static void modules_are_not_taken(void **state)
+{
+	struct pass_region window, meta;
+
+	block_device("pmem0", 3, 0x20000000, 60 << 20);
+	block_device("pmem1", 4, WINDOW_AT + FRONT, WINDOW_SIZE - FRONT);
+	put("", "provider", "ACPI.NFIT");
+	assert_int_equal(choose(&window, &meta), -ENODEV);
+}
+
 static void broken_files_are_no_regions(void **state)
 {
 	struct pass_region all[PASS_REGIONS_MAX];
@@ -131,6 +143,7 @@ int main(void)
 		WITH(both_are_found),
 		WITH(some_are_missing),
 		WITH(others_are_not_taken),
+		WITH(modules_are_not_taken),
 		WITH(broken_files_are_no_regions),
 	};
 
