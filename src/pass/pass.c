@@ -21,6 +21,15 @@
  */
 #define RELEASE_NS (300 * NSEC_PER_MS)
 
+/* Composing a file holds the lock for long: whoever has to wait says so. */
+static void before_lock(struct pass *p)
+{
+	if (pthread_mutex_trylock(&p->lock))
+		waiting_begin();
+	else
+		(void)pthread_mutex_unlock(&p->lock);
+}
+
 static struct pass_file **find_locked(struct pass *p, uint64_t nodeid)
 {
 	struct pass_file **at = &p->files;
@@ -169,7 +178,7 @@ int pass_open(struct pass *p, const struct pass_open_in *in)
 {
 	struct pass_file *f;
 
-	waiting_begin();
+	waiting_begin(); /* it may compose a file itself */
 	scoped_lock(&p->lock);
 	f = *find_locked(p, in->nodeid);
 	if (!f || !f->opens)
@@ -183,6 +192,7 @@ bool pass_is_open(struct pass *p, uint64_t nodeid)
 {
 	struct pass_file *f;
 
+	before_lock(p);
 	scoped_lock(&p->lock);
 	f = *find_locked(p, nodeid);
 	return f && f->opens;
@@ -243,6 +253,7 @@ int pass_settle(struct pass *p, uint64_t nodeid)
 	bool moved;
 	int r;
 
+	before_lock(p);
 	scoped_lock(&p->lock);
 	f = *find_locked(p, nodeid);
 	if (!f || !p->params.writable)
@@ -260,6 +271,7 @@ void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns)
 {
 	struct pass_file *f;
 
+	before_lock(p);
 	scoped_lock(&p->lock);
 	f = *find_locked(p, nodeid);
 	if (f)
@@ -270,6 +282,7 @@ void pass_release(struct pass *p, uint64_t nodeid, uint64_t fh)
 {
 	struct pass_file *f;
 
+	before_lock(p);
 	scoped_lock(&p->lock);
 	f = *find_locked(p, nodeid);
 	/* Only what was counted: an open that was answered without, or refused, is not here. */
@@ -318,6 +331,7 @@ void pass_unhold(struct pass *p, struct pass_hold *h)
 {
 	struct pass_hold **at = &p->holds;
 
+	before_lock(p);
 	scoped_lock(&p->lock);
 	while (*at != h)
 		at = &(*at)->next;
@@ -326,6 +340,7 @@ void pass_unhold(struct pass *p, struct pass_hold *h)
 
 void pass_forget(struct pass *p, uint64_t nodeid)
 {
+	before_lock(p);
 	scoped_lock(&p->lock);
 	(void)evict_node_locked(p, nodeid);
 }
