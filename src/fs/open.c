@@ -170,11 +170,9 @@ void relay_release(struct relay_req *q)
 	struct relay_rep rep;
 	int r;
 
-	if (q->r->pass) {
-		(void)relay_pass_settle(q->r, q->h->nodeid);
+	(void)relay_settle_times(q->r, q->h->nodeid);
+	if (q->r->pass)
 		pass_release(q->r->pass, q->h->nodeid, in->fh);
-	}
-	relay_settle_times(q->r, q->h->nodeid);
 	r = relay_exchange(q, &rep);
 	/* Before the kernel can forget the node and the host give its number to another file. */
 	if (relay_keeps_files(q->r) && inode_released(q->r->inodes, q->h->nodeid))

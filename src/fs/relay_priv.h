@@ -120,5 +120,8 @@ void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *a
 		     uint64_t asked);
 void relay_note_entry(struct relay *r, void *reply, uint64_t asked);
 
-/* relay_settle_times() - give a file written through the window its mtime, before that is asked. */
-void relay_settle_times(struct relay *r, uint64_t nodeid);
+/*
+ * relay_settle_times() - set the mtime that is due for a file written through the window or by
+ * passthrough, before the host is asked for it. 0, or the error of relay_pass_settle().
+ */
+int relay_settle_times(struct relay *r, uint64_t nodeid);

@@ -28,17 +28,18 @@ void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *a
 	inode_put(r->inodes, i);
 }
 
-void relay_settle_times(struct relay *r, uint64_t nodeid)
+int relay_settle_times(struct relay *r, uint64_t nodeid)
 {
+	int settled = relay_pass_settle(r, nodeid);
 	struct inode *i;
 
-	(void)relay_pass_settle(r, nodeid);
 	if (!r->dax || !inode_any_touched(r->inodes))
-		return;
+		return settled;
 	i = inode_get(r->inodes, nodeid);
 	if (i)
 		upkeep_settle(r->upkeep, i);
 	inode_put(r->inodes, i);
+	return settled;
 }
 
 /*
@@ -103,7 +104,7 @@ void relay_attr(struct relay_req *q)
 	uint64_t asked;
 	int r;
 
-	relay_settle_times(q->r, q->h->nodeid);
+	(void)relay_settle_times(q->r, q->h->nodeid);
 	asked = inode_epoch();
 	r = relay_exchange(q, &rep);
 	if (r == 0 && !rep.error &&
@@ -158,11 +159,10 @@ void relay_readdirplus(struct relay_req *q)
 void relay_flush(struct relay_req *q)
 {
 	struct relay_rep rep;
-	int r, unsettled = relay_pass_settle(q->r, q->h->nodeid);
+	int r, settled = relay_settle_times(q->r, q->h->nodeid);
 
-	relay_settle_times(q->r, q->h->nodeid);
 	r = relay_exchange(q, &rep);
-	relay_finish(q, unsettled < 0 ? unsettled : r);
+	relay_finish(q, settled < 0 ? settled : r);
 	/* What closes a file has no locks on it any more. */
 	if (q->h->opcode == FUSE_FLUSH)
 		relay_unlocked(q);
@@ -310,7 +310,7 @@ void relay_fallocate(struct relay_req *q)
 	const struct fuse_fallocate_in *in = q->p.arg;
 
 	relay_tell_caller(q);
-	relay_settle_times(q->r, q->h->nodeid);
+	(void)relay_settle_times(q->r, q->h->nodeid);
 	relay_exclusive(q, q->h->nodeid, in->offset);
 }
 
@@ -321,6 +321,6 @@ void relay_copy_file_range(struct relay_req *q)
 	relay_tell_caller(q);
 	/* The last page of the source, too: the host copies what it has. */
 	(void)relay_pass_settle(q->r, q->h->nodeid);
-	relay_settle_times(q->r, in->nodeid_out);
+	(void)relay_settle_times(q->r, in->nodeid_out);
 	relay_exclusive(q, in->nodeid_out, in->off_out);
 }
