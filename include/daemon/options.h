@@ -22,9 +22,11 @@ enum io_uring_mode {
 };
 
 enum passthrough_mode {
+	PASSTHROUGH_AUTO,  /* as RO on a read-only mount where the regions are there; else off */
 	PASSTHROUGH_OFF,
-	PASSTHROUGH_RO,	 /* files that are opened for reading */
-	PASSTHROUGH_ALL, /* all files */
+	PASSTHROUGH_RO,	   /* files that are opened for reading */
+	PASSTHROUGH_FIXED, /* files that are marked, for writing, too */
+	PASSTHROUGH_ALL,   /* all files, for writing, too */
 };
 
 struct options {

@@ -44,6 +44,7 @@ struct relay {
 	struct upkeep *upkeep;
 	struct pass *pass; /* NULL: no file is passed through */
 	bool pass_write;   /* also files that are opened for writing */
+	struct woff arena; /* where the window of @dax stands in that of the device, see relay_arena_ops */
 	int fuse_fd;	   /* the connection; set before the first request; -1 after its end */
 	struct notifier *notifier; /* set before the first request */
 	struct fuse_init_wish wish;
@@ -87,6 +88,9 @@ struct relay_worker {
 
 /* What pass_params.ops is: with the relay as context. */
 extern const struct pass_ops relay_pass_ops;
+
+/* What dax_params.remote is for memory of pass_arena_open(): with the relay as context. */
+extern const struct dax_remote_ops relay_arena_ops;
 
 /* relay_add_worker() - interrupts will find its requests. Before any of them runs. */
 void relay_add_worker(struct relay *r, struct relay_worker *w);

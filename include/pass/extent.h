@@ -60,6 +60,7 @@ struct pass_attr {
 	uint32_t mode; /* of a regular file */
 	uint32_t uid, gid;
 	struct pass_time atime, mtime, ctime;
+	uint32_t generation; /* FS_IOC_GETVERSION; EROFS has none */
 };
 
 /* Slots that one file system can have. */

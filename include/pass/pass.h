@@ -13,19 +13,27 @@
  * FUSE_PASSTHROUGH (Linux 6.9) the kernel reads, writes and maps a backing file instead. Here that
  * is a file of a small ext4 with DAX over the pieces of the window where the host's file is mapped.
  *
- * Concepts: a file is composed at an open: its whole pages are mapped in the window (SETUPMAPPING),
- * a device is made of a piece of metadata memory and of these pieces (pass/compose.h), an ext4 with
- * just this file is written to the metadata (pass/ext4.h) and mounted, and the file is registered
- * with the kernel (backing id). The last page, if it is not whole, is a copy: the host cannot map
- * it.
+ * Concepts: one block device is made of metadata memory and of the whole window (pass/compose.h),
+ *and one ext4 with a number of slots is mounted on it (pass/slots.h). A file is composed at an
+ *open: its whole pages are mapped in the window (SETUPMAPPING), a slot is written that shows these
+ *pieces, and the slot's file is registered with the kernel (backing id). The last page, if it is
+ *not whole, is a copy: the host cannot map it.
  *
- * States of a file; pass.lock guards all of them:
+ * States of a file:
  *
  *	OPEN	opens > 0. The kernel uses the backing file. Size and blocks cannot change: a
  *		write behind the end gets ENOSPC, and a change of the host's size gets EBUSY.
  *	IDLE	opens == 0. Kept for the next open. Evicted when another file needs the room, or
  *		when the host has changed size or mtime.
  *	DYING	evicted, but a program has it mapped after its close. Its room stays until then.
+ *
+ * Each can be *busy* besides: one thread asks the host, composes, evicts or writes the last page
+ * back, without a lock. Who wants the file meanwhile waits; other files are not held up. A thread
+ * that has a file busy waits for no other file's: for room it evicts only files that are not busy.
+ *
+ * Locks: pass.lock guards the table, the states and the window's free blocks. It is never held
+ * while something else than memory or the backing file system is asked. The lock of pass/slots.h
+ * comes after it.
  *
  * An inode is passed through by all of its opens or by none: the kernel demands it.
  */
@@ -34,8 +42,9 @@ struct pass;
 /* What the host says of a file now. */
 struct pass_attr_in {
 	uint64_t size;
-	uint64_t mtime_ns;
-	bool privileged; /* it has set-id bits or capabilities */
+	uint64_t mtime_ns, ctime_ns;
+	bool set_id;
+	bool fixed; /* its size does not change while it is open */
 };
 
 struct pass_ops {
@@ -43,6 +52,9 @@ struct pass_ops {
 	const struct dax_remote_ops *map;
 	/* Attributes of a regular file. 0 or a negative errno. */
 	int (*attr)(void *ctx, uint64_t nodeid, struct pass_attr_in *ret);
+	/* Has it file capabilities? Is it marked as fixed by an extended attribute? */
+	bool (*privileged)(void *ctx, uint64_t nodeid);
+	bool (*fixed)(void *ctx, uint64_t nodeid);
 	/* Has the file exactly one open? */
 	bool (*alone)(void *ctx, uint64_t nodeid);
 	/* @len is at most 4096 bytes. 0 or a negative errno. */
@@ -58,7 +70,9 @@ struct pass_params {
 	struct pass_region window, meta;
 	uint64_t window_start; /* of the whole window, guest-physical */
 	uint64_t window_size;  /* bytes */
+	uint64_t min_size;     /* bytes, at least 4096: smaller files are not passed through */
 	bool writable;	       /* files may be written to */
+	bool only_fixed;       /* files for which ops->fixed() is true, and no others */
 	const struct pass_ops *ops;
 	void *ctx;
 };
@@ -66,8 +80,21 @@ struct pass_params {
 /*
  * pass_create() - 0 or a negative errno. Devices that a killed process has left are removed;
  * -EBUSY: one is still in use, or the metadata's device is. What is on that device is overwritten.
+ * -ENOSPC: there is too little memory for metadata.
  */
 int pass_create(const struct pass_params *params, struct pass **ret);
+
+/*
+ * pass_arena_open() - give a part of the window to this process, which cannot map it by VFIO while
+ * the kernel has it: a third of it or less, as a power of two, mapped in memory. Once, before the
+ * first open of a file. It ends with pass_destroy(). 0 or a negative errno.
+ */
+struct pass_arena {
+	void *addr;
+	uint64_t size;	/* bytes */
+	struct woff at; /* where it stands in the window */
+};
+int pass_arena_open(struct pass *p, struct pass_arena *ret);
 
 struct pass_open_in {
 	uint64_t nodeid, fh;
@@ -91,8 +118,8 @@ bool pass_is_open(struct pass *p, uint64_t nodeid);
  */
 int pass_settle(struct pass *p, uint64_t nodeid);
 
-/* pass_settled() - that was done: the host's mtime is now @mtime_ns. */
-void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns);
+/* pass_settled() - that was done: the host's times are now these. */
+void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns, uint64_t ctime_ns);
 
 /*
  * pass_release() - a file handle goes, after pass_settle(). Does nothing for one that was not

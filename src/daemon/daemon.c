@@ -77,6 +77,23 @@ static int daemon_want_rings(const struct daemon *d)
 	return -EOPNOTSUPP;
 }
 
+/* What auto means for this mount. */
+static enum passthrough_mode daemon_passthrough(const struct daemon *d)
+{
+	if (d->o->passthrough != PASSTHROUGH_AUTO)
+		return d->o->passthrough;
+	return d->o->mount.flags & MS_RDONLY ? PASSTHROUGH_RO : PASSTHROUGH_OFF;
+}
+
+/* Passthrough cannot be had. Who has asked for it is told why. */
+static void daemon_say_no_pass(const struct daemon *d, const char *why)
+{
+	if (d->o->passthrough == PASSTHROUGH_AUTO)
+		log_dbg("passthrough: %s", why);
+	else
+		log_warn("passthrough: %s", why);
+}
+
 /* Is there what passthrough needs? Otherwise say why not, once, and go on without. */
 static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 {
@@ -84,21 +101,21 @@ static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 	struct virtio_window w;
 	int r;
 
-	if (d->o->passthrough == PASSTHROUGH_OFF)
+	if (daemon_passthrough(d) == PASSTHROUGH_OFF)
 		return false;
 	r = t->ops->window(t, false, &w);
 	if (r < 0 || !w.phys) {
-		log_warn("passthrough: the device has no window that is memory of this machine");
+		daemon_say_no_pass(d, "the device has no window that is memory of this machine");
 		return false;
 	}
 	r = pass_regions_choose(all, pass_regions_list("/sys", all, PASS_REGIONS_MAX), w.phys, w.size,
 				&d->pass.window, &d->pass.meta);
 	if (r < 0) {
-		log_warn("passthrough: %s",
-			 r == -ENODEV ? "the kernel has no fsdax namespace over the window "
-					"(memmap=SIZE!ADDRESS)" :
-			 r == -ENXIO  ? "there is no fsdax namespace for metadata beside that of the window" :
-					"there is more than one fsdax namespace beside that of the window");
+		daemon_say_no_pass(
+			d, r == -ENODEV ? "the kernel has no fsdax namespace over the window "
+					  "(memmap=SIZE!ADDRESS)" :
+			   r == -ENXIO  ? "there is no fsdax namespace for metadata beside that of the window" :
+					  "there is more than one fsdax namespace beside that of the window");
 		return false;
 	}
 	d->pass.window_start = w.phys;
@@ -110,12 +127,15 @@ static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 /* Where it cannot be had, the mount works without. */
 static void daemon_open_pass(struct daemon *d)
 {
+	enum passthrough_mode mode = daemon_passthrough(d);
 	int r;
 
 	if (!d->pass.ops)
 		return;
 	d->pass.ctx = &d->relay;
-	d->pass.writable = d->o->passthrough == PASSTHROUGH_ALL;
+	d->pass.min_size = PAGE_4K;
+	d->pass.writable = mode == PASSTHROUGH_ALL || mode == PASSTHROUGH_FIXED;
+	d->pass.only_fixed = mode == PASSTHROUGH_FIXED;
 	r = pass_create(&d->pass, &d->relay.pass);
 	if (r < 0)
 		log_warn("passthrough: %s and %s cannot be used: %s%s", d->pass.window.block,
@@ -151,6 +171,30 @@ static int daemon_open_device(struct daemon *d, unsigned int rings)
 	return r;
 }
 
+/*
+ * The memory of the window, if there is any: all of it, or, while the kernel has it for passthrough, a
+ * part of it.
+ */
+static void daemon_find_window(struct daemon *d, struct dax_params *params)
+{
+	struct pass_arena arena;
+	int r;
+
+	if (!params->size || params->addr)
+		return;
+	r = d->relay.pass ? pass_arena_open(d->relay.pass, &arena) : -ENODEV;
+	if (r < 0) {
+		log_info("the kernel has the window: data of files that are not passed through goes over the virtqueue");
+		params->size = 0;
+		return;
+	}
+	d->relay.arena = arena.at;
+	params->addr = arena.addr;
+	params->size = arena.size;
+	params->remote = &relay_arena_ops;
+	params->remote_ctx = &d->relay;
+}
+
 static int daemon_open_window(struct daemon *d)
 {
 	struct dax_params params = {
@@ -160,15 +204,12 @@ static int daemon_open_window(struct daemon *d)
 		.remote = &client_dax_ops,
 		.remote_ctx = d->relay.client,
 	};
+	bool has_window = params.size;
 	int r;
 
 	if (d->o->dax == DAX_NEVER)
 		return 0;
-	if (params.size && !params.addr) {
-		log_info("the kernel has the window: data of files that are not passed through goes over the virtqueue");
-		return 0;
-	}
-	if (!params.size) {
+	if (!has_window) {
 		if (d->o->dax == DAX_ALWAYS) {
 			log_err("dax=always: the device has no DAX window");
 			return -ENODEV;
@@ -176,6 +217,9 @@ static int daemon_open_window(struct daemon *d)
 		log_info("the device has no DAX window: all data goes over the virtqueue");
 		return 0;
 	}
+	daemon_find_window(d, &params);
+	if (!params.size)
+		return 0;
 	r = dax_create(&params, &d->relay.dax);
 	if (r < 0)
 		log_err("the DAX window of %llu bytes cannot be used: %s",
@@ -253,11 +297,12 @@ static int daemon_start(struct daemon *d)
 	if (r < 0)
 		return r;
 	r = client_create(d->dev, &d->relay.client);
-	if (r == 0)
-		r = daemon_open_window(d);
 	if (r < 0)
 		return r;
 	daemon_open_pass(d);
+	r = daemon_open_window(d);
+	if (r < 0)
+		return r;
 	d->relay.inodes = inode_table_create(d->relay.dax);
 	d->relay.lock_waits = lock_waits_create(d->relay.client);
 	d->relay.upkeep = upkeep_create(d->relay.client, d->relay.inodes);
@@ -451,8 +496,8 @@ static void daemon_end(struct daemon *d)
 	mount_end(&d->mount);
 	d->relay.fuse_fd = -1;
 	inode_table_destroy(steal_ptr(d->relay.inodes));
-	pass_destroy(steal_ptr(d->relay.pass));
 	dax_destroy(steal_ptr(d->relay.dax));
+	pass_destroy(steal_ptr(d->relay.pass)); /* with the memory that dax may have used */
 	if (atomic_load(&d->relay.init_state) == 1 && !fs_dev_broken(d->dev))
 		(void)client_destroy_session(d->relay.client);
 	if (watched) {

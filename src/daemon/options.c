@@ -69,9 +69,11 @@ const char *options_usage(void)
 	       "        io_uring=on         take requests over io_uring, and fail without it\n"
 	       "        io_uring=off        take requests from /dev/fuse\n"
 	       "        io_uring=auto       take the faster way (the default; now as off)\n"
-	       "        passthrough=off     serve all requests ourselves (the default)\n"
+	       "        passthrough=off     serve all requests ourselves\n"
 	       "        passthrough=ro      let the kernel read files through the window by itself\n"
-	       "        passthrough=all     let it write to them, too; see the manual\n"
+	       "        passthrough=fixed   let it read and write files that are marked; see the manual\n"
+	       "        passthrough=all     let it read and write all files; see the manual\n"
+	       "        passthrough=auto    ro on a read-only mount where that can be had, else off (default)\n"
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
 	       "        max_write=BYTES         data of one request (4096 to 16777216, default "
 	       "1048576)\n"
@@ -116,10 +118,11 @@ static int option_io_uring(struct options *o, const char *value)
 
 static int option_passthrough(struct options *o, const char *value)
 {
-	static const char *const names[] = { "off", "ro", "all", NULL };
-	static const enum passthrough_mode modes[] = { PASSTHROUGH_OFF, PASSTHROUGH_RO,
+	static const char *const names[] = { "auto", "off", "ro", "fixed", "all", NULL };
+	static const enum passthrough_mode modes[] = { PASSTHROUGH_AUTO, PASSTHROUGH_OFF,
+						       PASSTHROUGH_RO, PASSTHROUGH_FIXED,
 						       PASSTHROUGH_ALL };
-	int i = option_word("passthrough", value, names, "off, ro or all");
+	int i = option_word("passthrough", value, names, "auto, off, ro, fixed or all");
 
 	if (i >= 0)
 		o->passthrough = modes[i];

@@ -17,6 +17,11 @@ static uint64_t mtime_ns(const struct fuse_attr *attr)
 	return attr->mtime * NSEC_PER_SEC + attr->mtimensec;
 }
 
+static uint64_t ctime_ns(const struct fuse_attr *attr)
+{
+	return attr->ctime * NSEC_PER_SEC + attr->ctimensec;
+}
+
 static int backing_open(void *ctx, int fd)
 {
 	const struct relay *r = ctx;
@@ -41,6 +46,38 @@ static int pass_remove(void *ctx, const struct dax_range *ranges, unsigned int n
 {
 	return client_dax_ops.remove(((struct relay *)ctx)->client, ranges, n);
 }
+
+/* The part of the window that the daemon has for itself while the kernel has the rest. */
+static int arena_setup(void *ctx, uint64_t nodeid, struct foff from, uint64_t len, struct woff to,
+		       bool writable)
+{
+	const struct relay *r = ctx;
+
+	return pass_setup(ctx, nodeid, from, len, WOFF(r->arena.v + to.v), writable);
+}
+
+static int arena_remove(void *ctx, const struct dax_range *ranges, unsigned int n)
+{
+	struct dax_range moved[16];
+	const struct relay *r = ctx;
+
+	while (n) {
+		unsigned int some = MIN(n, (unsigned int)ARRAY_SIZE(moved));
+		int e;
+
+		for (unsigned int i = 0; i < some; i++)
+			moved[i] = (struct dax_range){ .at = WOFF(r->arena.v + ranges[i].at.v),
+						       .len = ranges[i].len };
+		e = pass_remove(ctx, moved, some);
+		if (e < 0)
+			return e;
+		ranges += some;
+		n -= some;
+	}
+	return 0;
+}
+
+const struct dax_remote_ops relay_arena_ops = { .setup = arena_setup, .remove = arena_remove };
 
 static const struct dax_remote_ops pass_map = { .setup = pass_setup, .remove = pass_remove };
 
@@ -72,10 +109,22 @@ static int pass_attr(void *ctx, uint64_t nodeid, struct pass_attr_in *ret)
 		e = -ENOTSUP;
 	if (e < 0)
 		return e;
-	*ret = (struct pass_attr_in){ .size = attr.size, .mtime_ns = mtime_ns(&attr) };
-	ret->privileged = attr.mode & (S_ISUID | S_ISGID) ||
-			  client_has_xattr(r->client, nodeid, "security.capability");
+	*ret = (struct pass_attr_in){ .size = attr.size,
+				      .mtime_ns = mtime_ns(&attr),
+				      .ctime_ns = ctime_ns(&attr),
+				      .set_id = attr.mode & (S_ISUID | S_ISGID),
+				      .fixed = attr.flags & FUSE_ATTR_DAX };
 	return 0;
+}
+
+static bool pass_privileged(void *ctx, uint64_t nodeid)
+{
+	return client_has_xattr(((struct relay *)ctx)->client, nodeid, "security.capability");
+}
+
+static bool pass_fixed(void *ctx, uint64_t nodeid)
+{
+	return client_has_xattr(((struct relay *)ctx)->client, nodeid, "user.vfsdax.fixed");
 }
 
 static bool pass_alone(void *ctx, uint64_t nodeid)
@@ -86,6 +135,8 @@ static bool pass_alone(void *ctx, uint64_t nodeid)
 const struct pass_ops relay_pass_ops = {
 	.map = &pass_map,
 	.attr = pass_attr,
+	.privileged = pass_privileged,
+	.fixed = pass_fixed,
 	.alone = pass_alone,
 	.read = pass_read_host,
 	.write = pass_write_host,
@@ -138,7 +189,7 @@ int relay_pass_settle(struct relay *r, uint64_t nodeid)
 	int e = r->pass ? pass_settle(r->pass, nodeid) : 0;
 
 	if (e > 0 && client_touch(r->client, nodeid, &attr) == 0)
-		pass_settled(r->pass, nodeid, mtime_ns(&attr));
+		pass_settled(r->pass, nodeid, mtime_ns(&attr), ctime_ns(&attr));
 	if (e < 0)
 		log_warn_ratelimited("node %llu: its last page is not written to the host: %s",
 				     (unsigned long long)nodeid, strerror(-e));

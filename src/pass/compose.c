@@ -113,7 +113,8 @@ int compose_remove_all(const char *prefix)
 static const struct {
 	const char *key, *value;
 } ext4_options[] = {
-	{ "dax", "always" },
+	/* Of each inode, so that changing its flag evicts it (pass/slots.h). */
+	{ "dax", "inode" },
 	/* Inodes are written after the mount, when they are first used: none may be read ahead. */
 	{ "inode_readahead_blks", "0" },
 	{ "errors", "continue" },

@@ -213,7 +213,8 @@ static void put_inode(struct ext4_inode *inode, const struct pass_attr *attr, ui
 	inode->i_size_high = le32((uint32_t)(attr->size >> 32));
 	inode->i_links_count = le16(links);
 	inode->i_blocks_lo = le32(blocks * SECTORS_PER_BLOCK);
-	inode->i_flags = le32(EXT4_INODE_EXTENTS);
+	inode->i_flags = le32(EXT4_INODE_EXTENTS | (S_ISREG(attr->mode) ? EXT4_INODE_DAX : 0));
+	inode->i_generation = le32(attr->generation);
 	inode->i_extra_isize = le16(EXT4_EXTRA_ISIZE);
 	put_time(&inode->i_atime, &inode->i_atime_extra, &attr->atime);
 	put_time(&inode->i_mtime, &inode->i_mtime_extra, &attr->mtime);

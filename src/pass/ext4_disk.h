@@ -109,6 +109,7 @@ static_assert(sizeof(struct ext4_group) == 32, "group_descr.rst");
 #define EXT4_ROOT_INO	    2u
 #define EXT4_FIRST_INO	    11u
 #define EXT4_INODE_EXTENTS  0x80000u
+#define EXT4_INODE_DAX	    0x2000000u
 #define EXT4_EXTRA_ISIZE    32u
 #define EXT4_INODE_NO_EXTRA 128u
 

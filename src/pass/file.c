@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-// One composed file: its mappings, metadata, device, mount and registration.
+// One composed file: its mappings, its slot and its registration.
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,8 +9,6 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "pass/compose.h"
-#include "pass/ext4.h"
 #include "pass_priv.h"
 
 static unsigned int shift_of(uint64_t bytes, unsigned int min)
@@ -24,221 +20,168 @@ static unsigned int shift_of(uint64_t bytes, unsigned int min)
 	return shift;
 }
 
-static void unmap_locked(struct pass *p, struct pass_file *f)
+static void unmap(struct pass *p, struct pass_file *f)
 {
 	struct dax_range ranges[PASS_PIECES_MAX];
-	unsigned int n = 0;
+	unsigned int n = 0, pieces = f->n;
 
-	for (unsigned int i = 0; i < f->n; i++)
+	for (unsigned int i = 0; i < pieces; i++)
 		if (f->piece[i].mapped)
 			ranges[n++] =
 				(struct dax_range){ .at = f->piece[i].at, .len = f->piece[i].len };
+	f->n = 0;
 	/* A block whose mapping the host does not remove is not used again. */
 	if (n && p->params.ops->map->remove(p->params.ctx, ranges, n) < 0) {
-		log_warn("a mapping of a file that was passed through is not removed");
+		log_warn_ratelimited("a mapping of a file that was passed through is not removed");
 		return;
 	}
-	for (unsigned int i = 0; i < f->n; i++)
+	scoped_lock(&p->lock);
+	for (unsigned int i = 0; i < pieces; i++)
 		buddy_free(p->window, f->piece[i].at, f->piece[i].shift);
 }
 
-bool pass_file_free_locked(struct pass *p, struct pass_file *f)
+bool pass_file_free(struct pass *p, struct pass_file *f)
 {
-	int r = 0;
-
 	if (f->backing)
 		p->params.ops->backing_close(p->params.ctx, f->backing);
 	f->backing = 0;
-	close_keep_errno(steal_fd(&f->fd));
-	/* Unmounting evicts the inode, with what fs/dax knows of its pages. */
-	close_keep_errno(steal_fd(&f->mount));
-	if (f->device[0])
-		r = compose_device_remove(f->device);
-	/* As long as the device is in use, its pages of the window and of the metadata are, too. */
-	if (r < 0 && r != -ENXIO)
+	if (f->has_slot && pass_slot_evict(p->slots, &f->slot) < 0)
 		return false;
-	if (f->has_meta)
-		buddy_free(p->meta, f->meta, f->meta_shift);
-	unmap_locked(p, f);
-	free(f->handle);
-	free(f);
+	f->has_slot = false;
+	unmap(p, f);
 	return true;
 }
 
-static int alloc_locked(struct pass *p, struct buddy *b, unsigned int shift, struct woff *ret)
+/* Can @left bytes still be shown, with blocks of 2^shift bytes? */
+static bool enough_pieces(const struct pass_file *f, uint64_t left, unsigned int shift)
+{
+	return left <= (uint64_t)(PASS_PIECES_MAX - f->n) << shift;
+}
+
+/*
+ * The block for what begins at @from: the largest that fits in what is left, or, as the last one, a
+ * larger one. In a fragmented window smaller ones, as long as there are pieces for the rest.
+ */
+static int reserve_piece(struct pass *p, struct pass_file *f, uint64_t left,
+			 struct pass_piece *piece)
+{
+	unsigned int shift = MIN(shift_of(left, PASS_PIECE_SHIFT), PASS_SHIFT_MAX);
+	int r;
+
+	if (UINT64_C(1) << shift > left && shift > PASS_PIECE_SHIFT && f->n + 1 < PASS_PIECES_MAX)
+		shift--;
+	while ((r = pass_reserve(p, shift, &piece->at)) == -ENOSPC && shift > PASS_PIECE_SHIFT &&
+	       enough_pieces(f, left, shift - 1))
+		shift--;
+	piece->shift = shift;
+	return r;
+}
+
+/* The host can refuse a mapping when it has too many: the window's other users need theirs. */
+static int map_piece(struct pass *p, const struct pass_file *f, const struct pass_piece *piece)
 {
 	int r;
 
-	if (shift > PASS_SHIFT_MAX)
-		return -EFBIG;
-	while ((r = buddy_alloc(b, shift, ret)) == -ENOSPC && pass_evict_one_locked(p))
-		;
+	do {
+		r = p->params.ops->map->setup(p->params.ctx, f->nodeid, FOFF(piece->from),
+					      piece->len, piece->at, p->params.writable);
+	} while (r == -ENOSPC && pass_evict_one(p));
 	return r;
 }
 
 /* Room in the window for the file's whole pages, and their mappings. */
-static int map_locked(struct pass *p, struct pass_file *f)
+static int map(struct pass *p, struct pass_file *f)
 {
 	uint64_t whole = align_down(f->attr.size, PAGE_4K), from = 0;
 	int r = 0;
 
 	/* Before others are evicted for it. */
-	if (whole > p->params.window.size || whole > (uint64_t)PASS_PIECES_MAX << PASS_SHIFT_MAX)
+	if (whole > (uint64_t)PASS_PIECES_MAX << PASS_SHIFT_MAX)
 		return -EFBIG;
-
+	if (whole > pass_room(p))
+		return -ENOSPC;
 	while (r == 0 && from < whole) {
-		struct pass_piece *c = &f->piece[f->n];
-		uint64_t left = whole - from;
-		unsigned int shift = MIN(shift_of(left, PASS_PIECE_SHIFT), PASS_SHIFT_MAX);
+		struct pass_piece *piece = &f->piece[f->n];
 
-		/* The largest block inside of what is left; the last one may be larger. */
-		if (UINT64_C(1) << shift > left && shift > PASS_PIECE_SHIFT &&
-		    f->n + 1 < PASS_PIECES_MAX)
-			shift--;
-		r = alloc_locked(p, p->window, shift, &c->at);
+		*piece = (struct pass_piece){ .from = from };
+		r = f->n < PASS_PIECES_MAX ? reserve_piece(p, f, whole - from, piece) : -ENOSPC;
 		if (r < 0)
 			break;
-		c->shift = shift;
-		c->from = from;
-		c->len = MIN(left, UINT64_C(1) << shift);
 		f->n++;
-		r = p->params.ops->map->setup(p->params.ctx, f->nodeid, FOFF(from), c->len, c->at,
-					      p->params.writable);
-		c->mapped = r == 0;
-		from += c->len;
+		piece->len = MIN(whole - from, UINT64_C(1) << piece->shift);
+		r = map_piece(p, f, piece);
+		piece->mapped = r == 0;
+		from += piece->len;
 	}
 	return r;
 }
 
-/* The file as one piece of the device behind its metadata, and the last page in front of it. */
-static unsigned int extents_of(const struct pass_file *f, const struct ext4_layout *l,
-			       struct pass_extent ret[2])
+struct pass_extent pass_extent_of(const struct pass *p, uint64_t from, struct woff at, uint64_t len)
 {
-	uint32_t whole = (uint32_t)(f->attr.size / PAGE_4K);
+	return (struct pass_extent){
+		.at = FBLK((uint32_t)(from / PASS_BLOCK)),
+		.block = DBLK(p->layout.data.v + (uint32_t)((at.v - p->front) / PASS_BLOCK)),
+		.count = (uint32_t)(len / PASS_BLOCK),
+	};
+}
+
+static int open_slot(struct pass *p, struct pass_file *f)
+{
+	struct pass_attr attr = { .size = f->attr.size, .mode = S_IFREG | 0600 };
+	struct pass_extent extents[PASS_PIECES_MAX + 1];
 	unsigned int n = 0;
 
-	if (whole)
-		ret[n++] = (struct pass_extent){ .at = FBLK(0), .block = l->data, .count = whole };
+	for (; n < f->n; n++)
+		extents[n] = pass_extent_of(p, f->piece[n].from, f->piece[n].at, f->piece[n].len);
 	if (pass_has_tail(f))
-		ret[n++] = (struct pass_extent){ .at = FBLK(whole), .block = l->spare, .count = 1 };
-	return n;
-}
-
-/* The layout of its file system; the tail's block comes first in spare, then the tree. */
-static int layout(const struct pass_file *f, struct ext4_layout *ret)
-{
-	uint32_t whole = (uint32_t)(f->attr.size / PAGE_4K);
-	struct ext4_shape shape = { .slots = 1, .spare_blocks = 1, .data_blocks = whole };
-	struct pass_extent extents[2];
-	int r = ext4_layout_init(ret, &shape), tree;
-
-	if (r < 0)
-		return r;
-	tree = ext4_tree_blocks(extents, extents_of(f, ret, extents));
-	if (tree <= 0)
-		return tree;
-	shape.spare_blocks += (uint32_t)tree;
-	return ext4_layout_init(ret, &shape);
-}
-
-static int write_metadata(struct pass *p, struct pass_file *f, const struct ext4_layout *l,
-			  uint64_t fh)
-{
-	size_t len = (size_t)l->data.v * PASS_BLOCK;
-	_cleanup_free_ char *buf = aligned_alloc(PASS_BLOCK, len);
-	uint64_t whole = align_down(f->attr.size, PAGE_4K);
-	struct pass_attr attr = { .size = f->attr.size, .mode = S_IFREG | 0600 };
-	struct pass_extent extents[2];
-	uint8_t uuid[16] = { 0 };
-	int r;
-
-	if (!buf)
-		return -ENOMEM;
-	memset(buf, 0, len);
-	memcpy(uuid, &f->nodeid, sizeof(f->nodeid));
-	r = ext4_write_fs(l, uuid, time(NULL), buf, len);
-	if (r == 0)
-		r = ext4_write_slot(l, 0, &attr, extents, extents_of(f, l, extents),
-				    buf + (size_t)ext4_slot_inode(l, 0).v * PASS_BLOCK,
-				    DBLK(l->spare.v + 1),
-				    buf + (size_t)(l->spare.v + 1) * PASS_BLOCK,
-				    (size_t)(l->data.v - l->spare.v - 1) * PASS_BLOCK);
-	if (r >= 0 && pass_has_tail(f))
-		r = p->params.ops->read(p->params.ctx, f->nodeid, fh, whole, f->tail,
-					(size_t)(f->attr.size - whole));
-	if (r < 0)
-		return r;
-	memcpy(buf + (size_t)l->spare.v * PASS_BLOCK, f->tail, sizeof(f->tail));
-	return pwrite(p->meta_fd, buf, len, (off_t)f->meta.v) == (ssize_t)len ? 0 : -EIO;
-}
-
-static int device_locked(struct pass *p, struct pass_file *f, const struct ext4_layout *l,
-			 char *ret_path)
-{
-	const struct pass_region *w = &p->params.window, *m = &p->params.meta;
-	struct compose_piece pieces[PASS_PIECES_MAX + 1] = { {
-		.major = m->major,
-		.minor = m->minor,
-		.from = f->meta.v,
-		.len = (uint64_t)l->data.v * PASS_BLOCK,
-	} };
-	char name[sizeof(f->device)];
-	int r;
-
-	for (unsigned int i = 0; i < f->n; i++)
-		pieces[i + 1] = (struct compose_piece){
-			.major = w->major,
-			.minor = w->minor,
-			.from = f->piece[i].at.v - (w->start - p->params.window_start),
-			.len = f->piece[i].len,
+		extents[n++] = (struct pass_extent){
+			.at = FBLK((uint32_t)(f->attr.size / PASS_BLOCK)),
+			.block = pass_slot_tail(p->slots, &f->slot),
+			.count = 1,
 		};
-	(void)snprintf(name, sizeof(name), PASS_DEVICE_PREFIX "%d-%llu", (int)getpid(),
-		       (unsigned long long)p->serial++);
-	r = compose_device(name, pieces, f->n + 1, ret_path);
-	if (r == 0)
-		memcpy(f->device, name, sizeof(name));
-	return r;
+	return pass_slot_open(p->slots, &f->slot, &attr, extents, n);
 }
 
-static int register_locked(struct pass *p, struct pass_file *f)
+/* The last page is copied to its block by way of the file. */
+static int copy_tail(struct pass *p, struct pass_file *f, uint64_t fh)
 {
-	char name[PASS_NAME_LEN + 1];
+	uint64_t whole = align_down(f->attr.size, PAGE_4K);
+	size_t len = (size_t)(f->attr.size - whole);
+	int r;
+
+	if (!len)
+		return 0;
+	r = p->params.ops->read(p->params.ctx, f->nodeid, fh, whole, f->tail, len);
+	if (r < 0)
+		return r;
+	return pwrite(f->slot.fd, f->tail, len, (off_t)whole) == (ssize_t)len ? 0 : -EIO;
+}
+
+static int register_file(struct pass *p, struct pass_file *f)
+{
 	struct stat st;
 	int r;
 
-	pass_slot_name(0, name);
-	f->fd = openat(f->mount, name,
-		       (p->params.writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOATIME);
-	if (f->fd < 0 || fstat(f->fd, &st) < 0)
+	if (fstat(f->slot.fd, &st) < 0)
 		return -errno;
 	f->seen = st.st_mtim;
-	r = p->params.ops->backing_open(p->params.ctx, f->fd);
-	if (r < 0)
-		return r;
-	f->backing = r;
-	return 0;
+	r = p->params.ops->backing_open(p->params.ctx, f->slot.fd);
+	f->backing = MAX(r, 0);
+	return MIN(r, 0);
 }
 
-int pass_file_compose_locked(struct pass *p, struct pass_file *f, uint64_t fh)
+int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh)
 {
-	char path[COMPOSE_PATH_MAX];
-	struct ext4_layout l;
-	int r = layout(f, &l);
+	int r;
 
-	if (r == 0) {
-		f->meta_shift = shift_of((uint64_t)l.data.v * PASS_BLOCK, 12);
-		r = alloc_locked(p, p->meta, f->meta_shift, &f->meta);
-		f->has_meta = r == 0;
-	}
+	while ((r = pass_slot_take(p->slots, &f->slot)) == -ENOSPC && pass_evict_one(p))
+		;
+	f->has_slot = r == 0;
 	if (r == 0)
-		r = map_locked(p, f);
+		r = map(p, f);
 	if (r == 0)
-		r = write_metadata(p, f, &l, fh);
+		r = open_slot(p, f);
 	if (r == 0)
-		r = device_locked(p, f, &l, path);
-	if (r == 0) {
-		r = compose_mount(path);
-		f->mount = r;
-	}
-	return r < 0 ? r : register_locked(p, f);
+		r = copy_tail(p, f, fh);
+	return r < 0 ? r : register_file(p, f);
 }

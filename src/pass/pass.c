@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,62 +23,147 @@
  */
 #define RELEASE_NS (300 * NSEC_PER_MS)
 
-/* Composing a file holds the lock for long: whoever has to wait says so. */
-static void before_lock(struct pass *p)
+/* How long a file that is still in use after its eviction is left alone. */
+#define RETRY_NS (100 * NSEC_PER_MS)
+
+/* Fewest slots with which it is worth while, and most; the host allows some 500 mappings on QEMU. */
+#define SLOTS_MIN 16u
+#define SLOTS_MAX 512u
+
+static struct pass_file **bucket_of(struct pass *p, uint64_t nodeid)
 {
-	if (pthread_mutex_trylock(&p->lock))
+	return &p->bucket[nodeid * UINT64_C(0x9e3779b97f4a7c15) >> 56];
+}
+
+static struct pass_file *find_locked(struct pass *p, uint64_t nodeid)
+{
+	struct pass_file *f = *bucket_of(p, nodeid);
+
+	while (f && f->nodeid != nodeid)
+		f = f->next;
+	return f;
+}
+
+/* The file, when no other thread works on it any more; or NULL. */
+static struct pass_file *get_locked(struct pass *p, uint64_t nodeid)
+{
+	struct pass_file *f;
+
+	while ((f = find_locked(p, nodeid)) && f->busy) {
 		waiting_begin();
-	else
-		(void)pthread_mutex_unlock(&p->lock);
-}
-
-static struct pass_file **find_locked(struct pass *p, uint64_t nodeid)
-{
-	struct pass_file **at = &p->files;
-
-	while (*at && (*at)->nodeid != nodeid)
-		at = &(*at)->next;
-	return at;
-}
-
-static void evict_locked(struct pass *p, struct pass_file **at)
-{
-	struct pass_file *f = *at;
-
-	*at = f->next;
-	if (pass_file_free_locked(p, f))
-		return;
-	log_dbg("node %llu: a mapping outlives its close", (unsigned long long)f->nodeid);
-	f->next = p->dying;
-	p->dying = f;
-}
-
-/* Try again to free what was in use. True: something was freed. */
-static bool bury_locked(struct pass *p)
-{
-	struct pass_file **at = &p->dying, *f;
-	bool any = false;
-
-	while ((f = *at)) {
-		struct pass_file *next = f->next;
-
-		if (pass_file_free_locked(p, f)) {
-			*at = next;
-			any = true;
-		} else {
-			at = &f->next;
-		}
+		(void)pthread_cond_wait(&p->changed, &p->lock);
 	}
-	return any;
+	return f;
 }
 
-static bool is_dying_locked(struct pass *p, uint64_t nodeid)
+static void begin_locked(struct pass *p, struct pass_file *f)
 {
-	(void)bury_locked(p);
-	for (const struct pass_file *f = p->dying; f; f = f->next)
-		if (f->nodeid == nodeid)
-			return true;
+	f->busy = true;
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+static void end_and_lock(struct pass *p, struct pass_file *f)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	f->busy = false;
+	(void)pthread_cond_broadcast(&p->changed);
+}
+
+static struct pass_file *add_locked(struct pass *p, uint64_t nodeid)
+{
+	struct pass_file *f = calloc(1, sizeof(*f)), **at = bucket_of(p, nodeid);
+
+	if (!f)
+		return NULL;
+	f->nodeid = nodeid;
+	f->next = *at;
+	*at = f;
+	return f;
+}
+
+static void remove_locked(struct pass *p, struct pass_file *f)
+{
+	struct pass_file **at = bucket_of(p, f->nodeid);
+
+	while (*at != f)
+		at = &(*at)->next;
+	*at = f->next;
+	free(f->handle);
+	free(f);
+}
+
+/* All is given back, and the file goes; or it is dying. */
+static bool after_free_locked(struct pass *p, struct pass_file *f, bool freed)
+{
+	if (freed) {
+		remove_locked(p, f);
+		return true;
+	}
+	if (!f->dying)
+		log_dbg("node %llu: a mapping outlives its close", (unsigned long long)f->nodeid);
+	f->dying = true;
+	f->retry_ns = time_now_ns() + RETRY_NS;
 	return false;
+}
+
+/* It is idle and not busy. The lock is released meanwhile. False: it is dying. */
+static bool evict_locked(struct pass *p, struct pass_file *f)
+{
+	bool freed;
+
+	begin_locked(p, f);
+	freed = pass_file_free(p, f);
+	end_and_lock(p, f);
+	return after_free_locked(p, f, freed);
+}
+
+static bool can_evict(const struct pass_file *f, uint64_t now)
+{
+	return !f->busy && !f->opens && (!f->dying || now >= f->retry_ns);
+}
+
+static bool evict_one_locked(struct pass *p)
+{
+	uint64_t now = time_now_ns();
+	struct pass_file *best;
+
+	do {
+		best = NULL;
+		for (unsigned int b = 0; b < PASS_BUCKETS; b++)
+			for (struct pass_file *f = p->bucket[b]; f; f = f->next)
+				if (can_evict(f, now) && (!best || f->used < best->used))
+					best = f;
+	} while (best && !evict_locked(p, best));
+	return best;
+}
+
+bool pass_evict_one(struct pass *p)
+{
+	scoped_lock(&p->lock);
+	return evict_one_locked(p);
+}
+
+int pass_reserve(struct pass *p, unsigned int shift, struct woff *ret)
+{
+	int r;
+
+	scoped_lock(&p->lock);
+	while ((r = buddy_alloc(p->window, shift, ret)) == -ENOSPC && evict_one_locked(p))
+		;
+	return r;
+}
+
+uint64_t pass_room(struct pass *p)
+{
+	uint64_t sum, now = time_now_ns();
+
+	scoped_lock(&p->lock);
+	sum = buddy_free_bytes(p->window);
+	for (unsigned int b = 0; b < PASS_BUCKETS; b++)
+		for (const struct pass_file *f = p->bucket[b]; f; f = f->next)
+			for (unsigned int i = 0; can_evict(f, now) && i < f->n; i++)
+				sum += UINT64_C(1) << f->piece[i].shift;
+	return sum;
 }
 
 static bool is_held_locked(const struct pass *p, uint64_t nodeid)
@@ -85,50 +172,6 @@ static bool is_held_locked(const struct pass *p, uint64_t nodeid)
 		if (h->nodeid == nodeid)
 			return true;
 	return false;
-}
-
-bool pass_evict_one_locked(struct pass *p)
-{
-	struct pass_file **last = NULL;
-
-	if (bury_locked(p))
-		return true;
-	for (struct pass_file **at = &p->files; *at; at = &(*at)->next)
-		if (!(*at)->opens)
-			last = at;
-	if (last)
-		evict_locked(p, last);
-	return last;
-}
-
-static bool changed(const struct pass_file *f, const struct pass_attr_in *attr)
-{
-	return f->attr.size != attr->size || f->attr.mtime_ns != attr->mtime_ns;
-}
-
-static int compose_new_locked(struct pass *p, const struct pass_open_in *in,
-			      const struct pass_attr_in *attr, struct pass_file **ret)
-{
-	struct pass_file *f = calloc(1, sizeof(*f));
-	int r;
-
-	if (!f)
-		return -ENOMEM;
-	f->nodeid = in->nodeid;
-	f->attr = *attr;
-	f->mount = f->fd = -1;
-	r = pass_file_compose_locked(p, f, in->fh);
-	f->next = p->files;
-	p->files = f;
-	if (r < 0) {
-		log_dbg("node %llu of %llu bytes is not passed through: %s",
-			(unsigned long long)in->nodeid, (unsigned long long)attr->size,
-			strerror(-r));
-		evict_locked(p, &p->files);
-		return r;
-	}
-	*ret = f;
-	return 0;
 }
 
 static int add_handle_locked(struct pass_file *f, const struct pass_open_in *in)
@@ -147,31 +190,82 @@ static int add_handle_locked(struct pass_file *f, const struct pass_open_in *in)
 	return 0;
 }
 
-/* An open of a file that nobody has open by passthrough. */
-static int first_open_locked(struct pass *p, const struct pass_open_in *in)
+/* May the file be passed through, by what the host says of it? @known: that was so at @f->attr. */
+static int check_attr(const struct pass *p, const struct pass_file *f,
+		      const struct pass_attr_in *attr, bool known)
 {
-	struct pass_file **at = find_locked(p, in->nodeid), *f = *at;
+	const struct pass_params *params = &p->params;
+
+	if (attr->size < params->min_size || (attr->set_id && params->writable))
+		return -ENOTSUP;
+	/* What follows changes ctime. */
+	if (known && attr->ctime_ns == f->attr.ctime_ns)
+		return 0;
+	if (params->only_fixed && !attr->fixed && !params->ops->fixed(params->ctx, f->nodeid))
+		return -ENOTSUP;
+	return params->writable && params->ops->privileged(params->ctx, f->nodeid) ? -ENOTSUP : 0;
+}
+
+/*
+ * Compose the busy file, unless it is composed and the host has not changed it since. 0 or a
+ * negative errno; *ret_free is false when something of it could not be given back.
+ */
+static int prepare(struct pass *p, struct pass_file *f, const struct pass_open_in *in,
+		   bool *ret_free)
+{
+	const struct pass_params *params = &p->params;
 	struct pass_attr_in attr = { 0 };
+	bool composed = f->backing;
+	int r = params->ops->attr(params->ctx, in->nodeid, &attr);
+
+	if (r == 0)
+		r = check_attr(p, f, &attr, composed);
+	if (composed && (r < 0 || f->attr.size != attr.size || f->attr.mtime_ns != attr.mtime_ns)) {
+		*ret_free = pass_file_free(p, f);
+		composed = false;
+		if (r == 0 && !*ret_free)
+			r = -ENOTSUP;
+	}
+	f->attr = attr;
+	if (r == 0 && !composed)
+		r = pass_file_compose(p, f, in->fh);
+	if (r < 0) {
+		log_dbg("node %llu of %llu bytes is not passed through: %s",
+			(unsigned long long)in->nodeid, (unsigned long long)attr.size,
+			strerror(-r));
+		*ret_free = pass_file_free(p, f);
+		return r;
+	}
+	/* Another open may have come meanwhile: it is answered without, and so is this one. */
+	return params->ops->alone(params->ctx, in->nodeid) ? 0 : -ENOTSUP;
+}
+
+/* An open of a file that nobody has open by passthrough; @f: it is idle, or NULL. */
+static int first_open_locked(struct pass *p, struct pass_file *f, const struct pass_open_in *in)
+{
+	bool freed = true;
 	int r;
 
-	if (!in->wanted || is_held_locked(p, in->nodeid) || is_dying_locked(p, in->nodeid))
-		r = -ENOTSUP;
-	else
-		r = p->params.ops->attr(p->params.ctx, in->nodeid, &attr);
-	if (r == 0 && (attr.size < PAGE_4K || (attr.privileged && p->params.writable)))
-		r = -ENOTSUP;
-	if (f && (r < 0 || changed(f, &attr))) {
-		evict_locked(p, at);
-		f = NULL;
+	if (!in->wanted || is_held_locked(p, in->nodeid)) {
+		if (f)
+			(void)evict_locked(p, f);
+		return -ENOTSUP;
 	}
-	if (r == 0 && !f)
-		r = compose_new_locked(p, in, &attr, &f);
-	/* Another open may have come meanwhile: it is answered without, and so is this one. */
-	if (r == 0 && !p->params.ops->alone(p->params.ctx, in->nodeid))
-		r = -ENOTSUP;
-	if (r == 0)
+	if (!f)
+		f = add_locked(p, in->nodeid);
+	if (!f)
+		return -ENOMEM;
+	begin_locked(p, f);
+	r = prepare(p, f, in, &freed);
+	end_and_lock(p, f);
+	if (!f->backing)
+		(void)after_free_locked(p, f, freed);
+	else if (r == 0)
 		r = add_handle_locked(f, in);
-	return r < 0 ? r : f->backing;
+	if (r < 0)
+		return r;
+	f->used = ++p->opens;
+	return f->backing;
 }
 
 int pass_open(struct pass *p, const struct pass_open_in *in)
@@ -180,9 +274,11 @@ int pass_open(struct pass *p, const struct pass_open_in *in)
 
 	waiting_begin(); /* it may compose a file itself */
 	scoped_lock(&p->lock);
-	f = *find_locked(p, in->nodeid);
+	while ((f = get_locked(p, in->nodeid)) && f->dying)
+		if (!evict_locked(p, f))
+			return -ENOTSUP;
 	if (!f || !f->opens)
-		return first_open_locked(p, in);
+		return first_open_locked(p, f, in);
 	if ((in->writable && !p->params.writable) || add_handle_locked(f, in) < 0)
 		return -EBUSY;
 	return f->backing;
@@ -192,9 +288,8 @@ bool pass_is_open(struct pass *p, uint64_t nodeid)
 {
 	struct pass_file *f;
 
-	before_lock(p);
 	scoped_lock(&p->lock);
-	f = *find_locked(p, nodeid);
+	f = get_locked(p, nodeid);
 	return f && f->opens;
 }
 
@@ -207,43 +302,55 @@ static const struct pass_handle *tail_handle(const struct pass_file *f)
 }
 
 /*
- * Write the last page to the host if it is not what the host has. Inside of it the file can have
- * become longer: its block is there. Times do not tell: a store to a page that is mapped for
- * writing moves none. 1: it was written; 0: nothing to do; or a negative errno.
+ * What the backing file's size says. A write behind the end that has failed makes it larger than
+ * its blocks, and nobody is told (ext4 with DAX, seen with 6.12 and 7.3): it is set back.
  */
+static uint64_t checked_size(struct pass_file *f, uint64_t size)
+{
+	if (size <= align_up(f->attr.size, PAGE_4K))
+		return size;
+	if (ftruncate(f->slot.fd, (off_t)f->attr.size) < 0)
+		log_dbg("the size of a backing file: %m");
+	return f->attr.size;
+}
+
+/*
+ * Read the last page if the guest may have written to it. Inside of it the file can have become
+ * longer: its block is there. Times do not tell: a store to a page that is mapped for writing moves
+ * none. Returns the number of bytes in @buf when they are not what the host has, 0 when they are,
+ * or a negative errno.
+ */
+static int read_tail_locked(struct pass_file *f, uint64_t size, char buf[PAGE_4K])
+{
+	uint64_t whole = align_down(f->attr.size, PAGE_4K);
+	size_t len = (size_t)(size - whole);
+
+	if (pread(f->slot.fd, buf, len, (off_t)whole) != (ssize_t)len)
+		return -EIO;
+	return size == f->attr.size && !memcmp(buf, f->tail, len) ? 0 : (int)len;
+}
+
 static int settle_tail_locked(struct pass *p, struct pass_file *f, uint64_t size)
 {
 	uint64_t whole = align_down(f->attr.size, PAGE_4K);
 	const struct pass_handle *h = tail_handle(f);
-	size_t len = (size_t)(size - whole);
 	char buf[PAGE_4K] = { 0 };
-	int r;
+	int len, r;
 
 	if (!pass_has_tail(f) || !h)
 		return 0;
-	if (pread(f->fd, buf, len, (off_t)whole) != (ssize_t)len)
-		return -EIO;
-	if (size == f->attr.size && !memcmp(buf, f->tail, len))
-		return 0;
-	r = p->params.ops->write(p->params.ctx, f->nodeid, h->fh, whole, buf, len);
+	len = read_tail_locked(f, size, buf);
+	if (len <= 0)
+		return len;
+	/* The handle stays: a RELEASE waits. */
+	begin_locked(p, f);
+	r = p->params.ops->write(p->params.ctx, f->nodeid, h->fh, whole, buf, (size_t)len);
+	end_and_lock(p, f);
 	if (r < 0)
 		return r;
 	memcpy(f->tail, buf, sizeof(f->tail));
-	f->attr.size = whole + len;
+	f->attr.size = whole + (uint64_t)len;
 	return 1;
-}
-
-/*
- * What the backing file's size says. A write behind the end that has failed makes it larger than
- * its blocks, and nobody is told (ext4 with DAX, seen with 6.12 and 7.3): it is set back.
- */
-static uint64_t checked_size_locked(struct pass_file *f, uint64_t size)
-{
-	if (size <= align_up(f->attr.size, PAGE_4K))
-		return size;
-	if (ftruncate(f->fd, (off_t)f->attr.size) < 0)
-		log_dbg("the size of a backing file: %m");
-	return f->attr.size;
 }
 
 int pass_settle(struct pass *p, uint64_t nodeid)
@@ -253,45 +360,46 @@ int pass_settle(struct pass *p, uint64_t nodeid)
 	bool moved;
 	int r;
 
-	before_lock(p);
-	scoped_lock(&p->lock);
-	f = *find_locked(p, nodeid);
-	if (!f || !p->params.writable)
+	if (!p->params.writable)
 		return 0;
-	if (fstat(f->fd, &st) < 0)
+	scoped_lock(&p->lock);
+	f = get_locked(p, nodeid);
+	if (!f || !f->backing)
+		return 0;
+	if (fstat(f->slot.fd, &st) < 0)
 		return -errno;
 	/* As of before the last page is read: what comes later is found the next time. */
 	moved = st.st_mtim.tv_sec != f->seen.tv_sec || st.st_mtim.tv_nsec != f->seen.tv_nsec;
 	f->seen = st.st_mtim;
-	r = settle_tail_locked(p, f, checked_size_locked(f, (uint64_t)st.st_size));
+	r = settle_tail_locked(p, f, checked_size(f, (uint64_t)st.st_size));
 	return r < 0 ? r : moved || r;
 }
 
-void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns)
+void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns, uint64_t ctime_ns)
 {
 	struct pass_file *f;
 
-	before_lock(p);
 	scoped_lock(&p->lock);
-	f = *find_locked(p, nodeid);
-	if (f)
-		f->attr.mtime_ns = mtime_ns;
+	f = get_locked(p, nodeid);
+	if (!f)
+		return;
+	f->attr.mtime_ns = mtime_ns;
+	f->attr.ctime_ns = ctime_ns;
 }
 
 void pass_release(struct pass *p, uint64_t nodeid, uint64_t fh)
 {
 	struct pass_file *f;
 
-	before_lock(p);
 	scoped_lock(&p->lock);
-	f = *find_locked(p, nodeid);
+	f = get_locked(p, nodeid);
 	/* Only what was counted: an open that was answered without, or refused, is not here. */
 	for (size_t i = 0; f && i < f->opens; i++) {
 		if (f->handle[i].fh != fh)
 			continue;
 		f->handle[i] = f->handle[--f->opens];
 		if (!f->opens)
-			(void)pthread_cond_broadcast(&p->closed);
+			(void)pthread_cond_broadcast(&p->changed);
 		return;
 	}
 }
@@ -299,13 +407,12 @@ void pass_release(struct pass *p, uint64_t nodeid, uint64_t fh)
 /* Evict it if it is idle. -EBUSY: it is open, or mapped. */
 static int evict_node_locked(struct pass *p, uint64_t nodeid)
 {
-	struct pass_file **at = find_locked(p, nodeid);
+	struct pass_file *f;
 
-	if (*at && (*at)->opens)
-		return -EBUSY;
-	if (*at)
-		evict_locked(p, at);
-	return is_dying_locked(p, nodeid) ? -EBUSY : 0;
+	while ((f = get_locked(p, nodeid)))
+		if (f->opens || !evict_locked(p, f))
+			return -EBUSY;
+	return 0;
 }
 
 int pass_hold(struct pass *p, uint64_t nodeid, struct pass_hold *h)
@@ -319,7 +426,7 @@ int pass_hold(struct pass *p, uint64_t nodeid, struct pass_hold *h)
 		if (!waited)
 			waiting_begin();
 		waited = true;
-		if (pthread_cond_timedwait(&p->closed, &p->lock, &ts))
+		if (pthread_cond_timedwait(&p->changed, &p->lock, &ts))
 			return r;
 	}
 	*h = (struct pass_hold){ .next = p->holds, .nodeid = nodeid };
@@ -331,7 +438,6 @@ void pass_unhold(struct pass *p, struct pass_hold *h)
 {
 	struct pass_hold **at = &p->holds;
 
-	before_lock(p);
 	scoped_lock(&p->lock);
 	while (*at != h)
 		at = &(*at)->next;
@@ -340,7 +446,6 @@ void pass_unhold(struct pass *p, struct pass_hold *h)
 
 void pass_forget(struct pass *p, uint64_t nodeid)
 {
-	before_lock(p);
 	scoped_lock(&p->lock);
 	(void)evict_node_locked(p, nodeid);
 }
@@ -348,11 +453,11 @@ void pass_forget(struct pass *p, uint64_t nodeid)
 /* The window's own data of the namespace stands in front of the region: nothing is mapped there. */
 static int reserve_front(struct pass *p)
 {
-	uint64_t front = p->params.window.start - p->params.window_start;
 	struct woff at;
 	int r = 0;
 
-	for (uint64_t done = 0; r == 0 && done < front; done += UINT64_C(1) << PASS_PIECE_SHIFT) {
+	for (uint64_t done = 0; r == 0 && done < p->front;
+	     done += UINT64_C(1) << PASS_PIECE_SHIFT) {
 		r = buddy_alloc(p->window, PASS_PIECE_SHIFT, &at);
 		if (r == 0 && at.v != done)
 			r = -EINVAL;
@@ -360,41 +465,74 @@ static int reserve_front(struct pass *p)
 	return r;
 }
 
-/* The block device is nobody else's: what is on it is overwritten. */
-static int open_meta(const char *path)
+/* The block device must be nobody else's, because what is on it is overwritten. */
+static int check_meta(const char *path)
 {
 	int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;
 	close_keep_errno(fd);
-	/* Not kept: the device mapper must be able to claim it. */
-	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	return 0;
+}
+
+/* As many slots as the memory for metadata allows. */
+static int choose_layout(struct pass *p)
+{
+	uint64_t blocks = p->params.window.size / PASS_BLOCK;
+	int r;
+
+	if (blocks > UINT32_MAX)
+		return -EFBIG;
+	for (uint32_t slots = SLOTS_MAX; slots >= SLOTS_MIN; slots /= 2) {
+		r = pass_slots_layout(&p->layout, slots, (uint32_t)blocks);
+		if (r < 0 || (uint64_t)p->layout.data.v * PASS_BLOCK <= p->params.meta.size)
+			return r;
+	}
+	return -ENOSPC;
+}
+
+/* One device for all files: the metadata, then the window's region. */
+static int open_device(struct pass *p)
+{
+	const struct pass_region *w = &p->params.window, *m = &p->params.meta;
+	const struct compose_piece pieces[] = {
+		{ m->major, m->minor, 0, (uint64_t)p->layout.data.v * PASS_BLOCK },
+		{ w->major, w->minor, 0, align_down(w->size, PASS_BLOCK) },
+	};
+	char path[COMPOSE_PATH_MAX], name[sizeof(p->device)];
+	int r;
+
+	(void)snprintf(name, sizeof(name), PASS_DEVICE_PREFIX "%d", (int)getpid());
+	r = compose_device(name, pieces, ARRAY_SIZE(pieces), path);
+	if (r < 0)
+		return r;
+	memcpy(p->device, name, sizeof(name));
+	return pass_slots_create(path, &p->layout, &p->slots);
 }
 
 int pass_create(const struct pass_params *params, struct pass **ret)
 {
 	struct pass *p = calloc(1, sizeof(*p));
-	uint64_t end = params->window.start + params->window.size - params->window_start;
 	int r;
 
 	if (!p)
 		return -ENOMEM;
 	p->params = *params;
+	p->front = params->window.start - params->window_start;
 	(void)pthread_mutex_init(&p->lock, NULL);
-	time_cond_init(&p->closed);
-	p->meta_fd = -1;
-	p->window = buddy_create(end, PASS_PIECE_SHIFT, PASS_SHIFT_MAX);
-	p->meta = buddy_create(params->meta.size, 12, PASS_SHIFT_MAX);
-	r = p->window && p->meta ? reserve_front(p) : -ENOMEM;
+	time_cond_init(&p->changed);
+	p->window = buddy_create(p->front + params->window.size, PASS_PIECE_SHIFT, PASS_SHIFT_MAX);
+	r = p->window ? reserve_front(p) : -ENOMEM;
 	/* What a killed process has left may still be in use: then its pages are, too. */
 	if (r == 0)
 		r = compose_remove_all(PASS_DEVICE_PREFIX);
-	if (r == 0) {
-		p->meta_fd = open_meta(params->meta.block);
-		r = MIN(p->meta_fd, 0);
-	}
+	if (r == 0)
+		r = check_meta(params->meta.block);
+	if (r == 0)
+		r = choose_layout(p);
+	if (r == 0)
+		r = open_device(p);
 	if (r < 0) {
 		pass_destroy(p);
 		return r;
@@ -403,25 +541,63 @@ int pass_create(const struct pass_params *params, struct pass **ret)
 	return 0;
 }
 
+int pass_arena_open(struct pass *p, struct pass_arena *ret)
+{
+	unsigned int shift = PASS_PIECE_SHIFT;
+	struct pass_attr attr = { .mode = S_IFREG | 0600 };
+	struct pass_arena a = { 0 };
+	struct pass_extent e;
+	int r;
+
+	while (shift < PASS_SHIFT_MAX && UINT64_C(2) << shift <= p->params.window.size / 3)
+		shift++;
+	a.size = attr.size = UINT64_C(1) << shift;
+	r = pass_slot_take(p->slots, &p->arena_slot);
+	if (r == 0)
+		r = pass_reserve(p, shift, &a.at);
+	if (r < 0)
+		return r;
+	e = pass_extent_of(p, 0, a.at, a.size);
+	r = pass_slot_open(p->slots, &p->arena_slot, &attr, &e, 1);
+	if (r < 0)
+		return r;
+	a.addr = mmap(NULL, a.size, PROT_READ | PROT_WRITE, MAP_SHARED, p->arena_slot.fd, 0);
+	if (a.addr == MAP_FAILED)
+		return -errno;
+	*ret = p->arena = a;
+	return 0;
+}
+
+static void evict_all(struct pass *p)
+{
+	for (unsigned int b = 0; b < PASS_BUCKETS; b++) {
+		struct pass_file *f = p->bucket[b], *next;
+
+		for (; f; f = next) {
+			next = f->next;
+			if (!pass_file_free(p, f))
+				log_warn("a file is still in use by a mapping");
+			free(f->handle);
+			free(f);
+		}
+	}
+}
+
 void pass_destroy(struct pass *p)
 {
 	if (!p)
 		return;
-	while (p->files)
-		evict_locked(p, &p->files);
-	(void)bury_locked(p);
-	while (p->dying) {
-		struct pass_file *f = p->dying;
-
-		log_warn("%s is still in use by a mapping", f->device);
-		p->dying = f->next;
-		free(f->handle);
-		free(f);
-	}
+	if (p->slots)
+		evict_all(p);
+	if (p->arena.addr)
+		(void)munmap(p->arena.addr, p->arena.size);
+	if (p->arena_slot.fd > 0)
+		(void)pass_slot_evict(p->slots, &p->arena_slot);
+	pass_slots_destroy(p->slots);
+	if (p->device[0] && compose_device_remove(p->device) < 0)
+		log_warn("the device %s is still in use", p->device);
 	buddy_destroy(p->window);
-	buddy_destroy(p->meta);
-	close_keep_errno(p->meta_fd);
-	(void)pthread_cond_destroy(&p->closed);
+	(void)pthread_cond_destroy(&p->changed);
 	(void)pthread_mutex_destroy(&p->lock);
 	free(p);
 }

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "dax/buddy.h"
 #include "pass/pass.h"
+#include "pass/slots.h"
 
 /* Pieces of the window that show one file: few, because the host allows few mappings in all. */
 #define PASS_PIECES_MAX	   8u
@@ -15,6 +16,7 @@
 #define PASS_SHIFT_MAX	   30u
 
 #define PASS_DEVICE_PREFIX "vfsdaxfuse-"
+#define PASS_BUCKETS	   256u
 
 struct pass_piece {
 	struct woff at;
@@ -30,8 +32,12 @@ struct pass_handle {
 };
 
 struct pass_file {
-	struct pass_file *next; /* in a list of struct pass */
+	struct pass_file *next; /* in its bucket */
 	uint64_t nodeid;
+	bool busy;	   /* one thread works on it without the lock; the others wait */
+	bool dying;	   /* evicted, but still in use by a mapping */
+	uint64_t retry_ns; /* when it is dying: not tried again before that */
+	uint64_t used;	   /* number of its last open: the least is evicted first */
 	struct pass_attr_in attr;   /* of when it was composed or settled */
 	struct pass_handle *handle; /* of all opens; 0: it is idle */
 	size_t opens, opens_max;
@@ -40,24 +46,26 @@ struct pass_file {
 
 	struct pass_piece piece[PASS_PIECES_MAX];
 	unsigned int n;
-	struct woff meta; /* in the metadata's region */
-	unsigned int meta_shift;
-	bool has_meta;
-	char device[64]; /* "": not made */
-	int mount, fd;	 /* -1: not open */
-	int backing;	 /* 0: not registered */
+	struct pass_slot slot;
+	bool has_slot;
+	int backing; /* 0: not registered */
 };
 
 struct pass {
 	struct pass_params params;
-	int meta_fd;	       /* past the page cache */
-	pthread_mutex_t lock;  /* guards the rest; requests to the host are sent under it */
-	pthread_cond_t closed; /* a file is not open any more */
-	struct buddy *window, *meta;
-	struct pass_file *files; /* who was composed last is first */
-	struct pass_file *dying; /* evicted, but still in use by a mapping */
+	uint64_t front; /* bytes of the window before its region */
+	struct ext4_layout layout;
+	struct pass_slots *slots;
+	char device[64]; /* "": not made */
+	struct pass_arena arena;
+	struct pass_slot arena_slot;
+
+	pthread_mutex_t lock;	/* guards the rest */
+	pthread_cond_t changed; /* a file is not busy or not open any more */
+	struct buddy *window;
+	struct pass_file *bucket[PASS_BUCKETS];
 	struct pass_hold *holds;
-	uint64_t serial;
+	uint64_t opens; /* numbers for pass_file.used */
 };
 
 static inline bool pass_has_tail(const struct pass_file *f)
@@ -65,18 +73,28 @@ static inline bool pass_has_tail(const struct pass_file *f)
 	return f->attr.size % PAGE_4K;
 }
 
-/* file.c */
+/* file.c; the file is busy, and the lock is not held. */
 /*
- * pass_file_compose_locked() - do all that makes f->backing of a file of which number and attributes
- * are set. @fh: to read the last page. 0 or a negative errno; then pass_file_free_locked() it.
+ * pass_file_compose() - do all that makes f->backing of a file of which number and attributes are
+ * set. @fh: to read the last page. 0, or a negative errno: then pass_file_free() it.
  */
-int pass_file_compose_locked(struct pass *p, struct pass_file *f, uint64_t fh);
+int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh);
 /*
- * pass_file_free_locked() - undo that. False: something still uses its file system, a mapping as a
- * rule. Then its room must stay, and the caller tries again later.
+ * pass_file_free() - undo that. False: something still uses it, a mapping as a rule. Then its pages
+ * of the window must stay as they are, and the caller tries again later.
  */
-bool pass_file_free_locked(struct pass *p, struct pass_file *f);
+bool pass_file_free(struct pass *p, struct pass_file *f);
+/* pass_extent_of() - @len bytes of the window from @at on as a piece of a file. */
+struct pass_extent pass_extent_of(const struct pass *p, uint64_t from, struct woff at,
+				  uint64_t len);
 
 /* pass.c */
-/* pass_evict_one_locked() - make room. False: no file is idle. */
-bool pass_evict_one_locked(struct pass *p);
+/*
+ * pass_reserve() - a block of 2^shift bytes of the window, for which idle files are evicted.
+ * -ENOSPC: all are in use.
+ */
+int pass_reserve(struct pass *p, unsigned int shift, struct woff *ret);
+/* pass_evict_one() - evict the file that has been idle for longest. False: there is none. */
+bool pass_evict_one(struct pass *p);
+/* pass_room() - bytes of the window that are free, or would be if all idle files were evicted. */
+uint64_t pass_room(struct pass *p);

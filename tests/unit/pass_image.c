@@ -177,10 +177,9 @@ bool image_can_mount(const char *type)
 	return true;
 }
 
-/* A loop device over @fd, which goes away when nobody has it open. */
-static int loop_open(int fd, char path[32])
+int image_loop(const struct image *im, char path[32])
 {
-	struct loop_config config = { .fd = (uint32_t)fd, .info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	struct loop_config config = { .fd = (uint32_t)im->fd, .info.lo_flags = LO_FLAGS_AUTOCLEAR };
 	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), loop, taken;
 
 	assert_true(control >= 0);
@@ -204,7 +203,7 @@ static int loop_open(int fd, char path[32])
 void image_mount(struct image *im, const char *type, const char *options)
 {
 	char device[32], copy[128], *save = NULL;
-	int loop = loop_open(im->fd, device), fs = fsopen(type, FSOPEN_CLOEXEC);
+	int loop = image_loop(im, device), fs = fsopen(type, FSOPEN_CLOEXEC);
 
 	assert_true(fs >= 0);
 	assert_int_equal(fsconfig(fs, FSCONFIG_SET_STRING, "source", device, 0), 0);

@@ -51,6 +51,9 @@ bool image_has_tool(const char *tool);
  */
 bool image_can_mount(const char *type);
 
+/* image_loop() - a loop device over the image, opened; it goes away when nobody uses it. */
+int image_loop(const struct image *im, char path[32]);
+
 /*
  * image_mount() - mount the image where nobody sees it; im->files is its root directory.
  * @options: as for mount(8), "" for none. image_umount() ends it, and so does the process's end.
