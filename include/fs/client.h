@@ -133,7 +133,8 @@ int client_try_lock(struct client *c, const struct fuse_in_header *h, const stru
 		    const _Atomic uint64_t *interrupted);
 int client_destroy_session(struct client *c);
 
-int client_open(struct client *c, uint64_t nodeid, uint64_t *ret_fh); /* for reading only */
+/* client_open() - @flags: of open(2). client_release() the handle. */
+int client_open(struct client *c, uint64_t nodeid, uint32_t flags, uint64_t *ret_fh);
 
 struct client_entry {
 	uint64_t nodeid;

@@ -26,7 +26,7 @@
  *  INIT                   answered by us, after the host was asked (wire/fuse_init.h)
  *  OPEN, CREATE, RELEASE  forwarded, and the inode table follows
  *  SETATTR, FALLOCATE, COPY_FILE_RANGE  forwarded while nothing of the file is mapped that they may
- *                         take away (OPEN with O_TRUNC does not come: wire/fuse_init.c)
+ *                         take away; so is OPEN with O_TRUNC
  *  SETLKW                 never sent: SETLK, again and again (fs/lock.h)
  *  FORGET, INTERRUPT      to the high-priority queue
  *  the replies of LOOKUP, GETATTR, STATX...  pass, and their sizes are remembered

@@ -5,13 +5,17 @@
 #include <stdint.h>
 
 /*
- * There are two jobs:
+ * There are three jobs:
  *
  * mtime. The host does not see a write through the window, so the file's mtime there does not
  * change. A worker has the host set it when the guest asks for attributes, flushes or closes the
  * file. But a program can keep a file open and write to it for days, and a backup on the host that
  * compares times would miss it. So this thread also sets mtime UPKEEP_MTIME_NS after the first such
  * write, and again while there are more.
+ *
+ * Files that are passed through (pass/pass.h). The kernel tells nobody of its writes. So while such a
+ * file is open for writing or mapped, its last page and mtime are brought to the host every
+ * UPKEEP_MTIME_NS.
  *
  * Closed files. Mappings stay after the close, because many files are soon opened again. But if the
  * host removes the file, a mapping keeps its disk blocks, and the guest's kernel may never forget
@@ -27,16 +31,19 @@
 struct client;
 struct inode;
 struct inode_table;
+struct pass;
 struct upkeep;
 
-/* upkeep_create() - NULL: no memory. The thread starts with the first file that is listed. */
-struct upkeep *upkeep_create(struct client *c, struct inode_table *t);
+/* upkeep_create() - @pass: or NULL. NULL: no memory. The thread starts with the first file that is listed. */
+struct upkeep *upkeep_create(struct client *c, struct inode_table *t, struct pass *pass);
 
 /*
  * upkeep_written() - list a file for its mtime; inode_touched() returned true for it.
+ * upkeep_passed() - list a file that is passed through; pass_watch() returned true for it.
  * upkeep_closed() - list a closed file; inode_released() returned true for it. Any thread.
  */
 void upkeep_written(struct upkeep *u, struct inode *i);
+void upkeep_passed(struct upkeep *u, uint64_t nodeid);
 void upkeep_closed(struct upkeep *u, uint64_t nodeid);
 
 /*
@@ -45,6 +52,12 @@ void upkeep_closed(struct upkeep *u, uint64_t nodeid);
  * (waiting_begin()); the caller must not hold inode.io.
  */
 void upkeep_settle(struct upkeep *u, struct inode *i);
+
+/*
+ * upkeep_settle_passed() - pass_settle(), and have the host set mtime when the file was written.
+ * Returns 0, or pass_settle()'s error. Only with @pass.
+ */
+int upkeep_settle_passed(struct upkeep *u, uint64_t nodeid);
 
 /*
  * upkeep_destroy() - set the mtimes that are due, and wait for the thread. No thread may call the

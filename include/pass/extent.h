@@ -9,9 +9,8 @@
 /*
  * Problem: the kernel reads, writes and maps an open file with no request to the daemon when the
  * daemon names another file that it may use instead (FUSE_PASSTHROUGH). With DAX that file can lie
- * in the window. The daemon composes a block device for it: first a piece of memory for metadata,
- * then the pieces of the window where the host's file is mapped. pass/ext4.h and pass/erofs.h
- * write the metadata of a file system over that device.
+ * in the window. The daemon composes a block device for such files: first memory for metadata, then
+ * the window. pass/ext4.h writes the metadata of a file system over that device.
  *
  * All functions here and there are pure: no I/O, no memory of their own, no state; any thread.
  * Buffers are the caller's.
@@ -20,12 +19,8 @@
  *
  * A file system has a fixed number of slots. A slot is a file of the root directory whose inode
  * stands in a block of its own. It is empty (0 bytes) until its inode is written. The kernel
- * reads that block at the first lookup of the file's name, so a slot may be written while the file
- * system is mounted, as long as nobody has looked at it.
- *
- * With one slot, and a device of just that file's blocks, this is a file system for each file. With
- * many slots, and a device that shows the whole window, it is a generation of files, which share
- * one mount.
+ * reads that block when the file's name is looked up and the inode is not in its cache. How a slot
+ * is used for one file after the other while the file system is mounted: pass/slots.h.
  *
  * The last block of a file whose size is no multiple of 4096 is a block like any other. Where the
  * host cannot map it, the caller keeps a copy in one of the metadata's spare blocks.
@@ -60,7 +55,7 @@ struct pass_attr {
 	uint32_t mode; /* of a regular file */
 	uint32_t uid, gid;
 	struct pass_time atime, mtime, ctime;
-	uint32_t generation; /* FS_IOC_GETVERSION; EROFS has none */
+	uint32_t generation; /* FS_IOC_GETVERSION */
 };
 
 /* Slots that one file system can have. */

@@ -57,9 +57,9 @@ struct pass_ops {
 	bool (*fixed)(void *ctx, uint64_t nodeid);
 	/* Has the file exactly one open? */
 	bool (*alone)(void *ctx, uint64_t nodeid);
-	/* @len is at most 4096 bytes. 0 or a negative errno. */
+	/* @len is at most 4096 bytes. @fh NULL: there is none. 0 or a negative errno. */
 	int (*read)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf, size_t len);
-	int (*write)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, const void *buf,
+	int (*write)(void *ctx, uint64_t nodeid, const uint64_t *fh, uint64_t off, const void *buf,
 		     size_t len);
 	/* Register a file with the FUSE connection: an id above 0, or a negative errno. */
 	int (*backing_open)(void *ctx, int fd);
@@ -120,6 +120,17 @@ int pass_settle(struct pass *p, uint64_t nodeid);
 
 /* pass_settled() - that was done: the host's times are now these. */
 void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns, uint64_t ctime_ns);
+
+/*
+ * pass_watch() - true: the file can be written by the guest, by an open or a mapping, and is to be
+ * settled from time to time until pass_unwatch() is true. True once; the caller begins then.
+ * pass_unwatch() - nobody can write to it any more. The caller settles it once more.
+ */
+bool pass_watch(struct pass *p, uint64_t nodeid);
+bool pass_unwatch(struct pass *p, uint64_t nodeid);
+
+/* pass_keeps() - is it composed, open or not? Then the host's file is mapped. */
+bool pass_keeps(struct pass *p, uint64_t nodeid);
 
 /*
  * pass_release() - a file handle goes, after pass_settle(). Does nothing for one that was not

@@ -67,6 +67,12 @@ int pass_slot_open(struct pass_slots *s, struct pass_slot *slot, const struct pa
 		   const struct pass_extent *extents, size_t n);
 
 /*
+ * pass_slot_in_use() - has somebody else an open file of the inode, as for a mapping? Not while one
+ * could be opened: that would have to wait.
+ */
+bool pass_slot_in_use(const struct pass_slot *slot);
+
+/*
  * pass_slot_evict() - close the slot's file and have the kernel forget its inode; the slot is free.
  * Returns 0, or -EBUSY: somebody uses the file, and nothing has changed.
  */

@@ -43,6 +43,7 @@ struct fuse_init_wish {
 	bool dax;		 /* there is a window and it is to be used */
 	bool io_uring;		 /* requests may come over io_uring, where the kernel offers it */
 	bool passthrough;	 /* files may be passed through, where the kernel offers it */
+	bool truncating_open;	 /* OPEN with O_TRUNC is handled (ATOMIC_O_TRUNC) */
 	uint32_t max_write;	 /* bytes of data in one request that our buffers take; >= 4096 */
 	uint16_t max_background; /* requests that nobody waits for; 0: what the host says */
 };

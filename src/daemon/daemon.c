@@ -143,6 +143,7 @@ static void daemon_open_pass(struct daemon *d)
 			 r == -EBUSY ? " (by a program that uses files of an earlier mount?)" : "");
 	d->relay.pass_write = r == 0 && d->pass.writable;
 	d->relay.wish.passthrough = r == 0;
+	d->relay.wish.truncating_open = d->relay.pass_write;
 }
 
 static int daemon_open_device(struct daemon *d, unsigned int rings)
@@ -305,7 +306,7 @@ static int daemon_start(struct daemon *d)
 		return r;
 	d->relay.inodes = inode_table_create(d->relay.dax);
 	d->relay.lock_waits = lock_waits_create(d->relay.client);
-	d->relay.upkeep = upkeep_create(d->relay.client, d->relay.inodes);
+	d->relay.upkeep = upkeep_create(d->relay.client, d->relay.inodes, d->relay.pass);
 	if (!d->relay.inodes || !d->relay.lock_waits || !d->relay.upkeep)
 		return -ENOMEM;
 	d->relay.wish.dax = d->relay.dax;

@@ -2,6 +2,7 @@
 // vfsdaxfuse --probe: what a mapping costs, and how fast copies from the window are.
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,7 +187,7 @@ static int measure_file(const struct probe *p, struct client_entry *e)
 	const char *why = NULL;
 	int r;
 
-	r = client_open(p->client, e->nodeid, &fh);
+	r = client_open(p->client, e->nodeid, O_RDONLY, &fh);
 	if (r == 0) {
 		/* It may have become shorter: behind its end nothing may be touched. */
 		r = client_getattr(p->client, e->nodeid, &e->attr);

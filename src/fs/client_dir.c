@@ -9,9 +9,10 @@
 
 #include "client_priv.h"
 
-static int open_any(struct client *c, uint32_t opcode, uint64_t nodeid, uint64_t *ret_fh)
+static int open_any(struct client *c, uint32_t opcode, uint64_t nodeid, uint32_t flags,
+		    uint64_t *ret_fh)
 {
-	struct fuse_open_in in = { .flags = O_RDONLY };
+	struct fuse_open_in in = { .flags = flags };
 	struct fuse_open_out out;
 	int r = client_own_call(c, &(struct client_call){ .opcode = opcode,
 							  .nodeid = nodeid,
@@ -28,9 +29,9 @@ static int open_any(struct client *c, uint32_t opcode, uint64_t nodeid, uint64_t
 	return 0;
 }
 
-int client_open(struct client *c, uint64_t nodeid, uint64_t *ret_fh)
+int client_open(struct client *c, uint64_t nodeid, uint32_t flags, uint64_t *ret_fh)
 {
-	return open_any(c, FUSE_OPEN, nodeid, ret_fh);
+	return open_any(c, FUSE_OPEN, nodeid, flags, ret_fh);
 }
 
 static bool is_dots(const char *name, uint32_t len)
@@ -127,7 +128,7 @@ int client_list(struct client *c, uint64_t nodeid, bool plus, struct client_entr
 	uint64_t buf[(CLIENT_OWN_CAP - sizeof(struct fuse_out_header)) / sizeof(uint64_t)];
 	struct listing l = { .c = c, .nodeid = nodeid, .plus = plus, .out = out, .max = max };
 	struct fuse_read_in in = { .size = sizeof(buf) };
-	int r = open_any(c, FUSE_OPENDIR, nodeid, &in.fh);
+	int r = open_any(c, FUSE_OPENDIR, nodeid, O_RDONLY, &in.fh);
 
 	if (r < 0)
 		return r;

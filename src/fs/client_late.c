@@ -41,12 +41,14 @@ static bool killed(uint32_t pid, const char *set)
 static bool harmless(const struct fuse_in_header *h)
 {
 	const struct fuse_lk_in *lk = (const void *)(h + 1);
+	const struct fuse_open_in *open = (const void *)(h + 1);
 
 	switch (h->opcode) {
 	case FUSE_SETLK:
 		return lk->lk.type != F_UNLCK;
+	case FUSE_OPEN:
+		return !(open->flags & O_TRUNC);
 	case FUSE_LOOKUP:
-	case FUSE_OPEN: /* without O_TRUNC: the kernel knows no ATOMIC_O_TRUNC (wire/fuse_init.c) */
 	case FUSE_GETATTR:
 	case FUSE_STATX:
 	case FUSE_READLINK:

@@ -13,7 +13,8 @@
 /*
  * Let data of a file that we serve from the window be cached once, on the host. A kernel before 6.6
  * refuses to map such a file shared, which programs need more than the single copy: there the
- * guest's page cache is used, even if the host asks for direct I/O, as the kernel's DAX ignores that.
+ * guest's page cache is used, even if the host asks for direct I/O, as the kernel's DAX ignores
+ * that.
  */
 static void choose_cache(const struct relay *r, struct inode *i, struct fuse_open_out *out)
 {
@@ -27,8 +28,8 @@ static void choose_cache(const struct relay *r, struct inode *i, struct fuse_ope
 }
 
 /*
- * A file is open: what was known of it before may be old. With dax=inode the host's attribute decides,
- * as of now; the kernel, too, looks at it only when a file comes into use.
+ * A file is open: what was known of it before may be old. With dax=inode the host's attribute
+ * decides, as of now; the kernel, too, looks at it only when a file comes into use.
  */
 static void opened(struct relay *r, struct inode *i, const struct fuse_attr *attr)
 {
@@ -71,7 +72,8 @@ static int exchange_open(struct relay_req *q, bool noatime, struct relay_rep *re
 	uint32_t *flags = (uint32_t *)q->p.arg;
 	int r;
 
-	static_assert(!offsetof(struct fuse_open_in, flags) && !offsetof(struct fuse_create_in, flags),
+	static_assert(!offsetof(struct fuse_open_in, flags) &&
+			      !offsetof(struct fuse_create_in, flags),
 		      "flags");
 	noatime = noatime && (*flags & O_ACCMODE) != O_WRONLY && !(*flags & O_NOATIME);
 	if (noatime)
@@ -81,6 +83,36 @@ static int exchange_open(struct relay_req *q, bool noatime, struct relay_rep *re
 		*flags &= ~(uint32_t)O_NOATIME;
 		r = relay_exchange(q, ret);
 	}
+	return r;
+}
+
+/*
+ * OPEN with O_TRUNC (FUSE_ATOMIC_O_TRUNC). Pages of the file that the kernel is about to write back
+ * must not make it longer again, so this is ordered as a direct write to all of it.
+ */
+static int exchange_truncating(struct relay_req *q, struct relay_rep *ret)
+{
+	struct inode *i = relay_keeps_files(q->r) ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
+	struct page_range range = { 0 };
+	bool done;
+	int r;
+
+	if (!i)
+		return exchange_open(q, atomic_load(&q->r->noatime), ret);
+	page_cache_write_begin(&i->page_cache, &range, 0, INT64_MAX);
+	inode_io_lock(i, true);
+	if (i->dax)
+		dax_drop(i->dax, FOFF(0));
+	r = exchange_open(q, atomic_load(&q->r->noatime), ret);
+	done = r == 0 && !ret->error;
+	if (done)
+		inode_size_changed(i, 0);
+	else
+		inode_size_unknown(i);
+	(void)pthread_rwlock_unlock(&i->io);
+	if (page_cache_write_end(&i->page_cache, &range, done))
+		notifier_drop_pages(q->r->notifier, i->nodeid, 0, INT64_MAX);
+	inode_put(q->r->inodes, i);
 	return r;
 }
 
@@ -98,29 +130,45 @@ static void take_back_open(struct relay_req *q, uint64_t fh)
 	(void)inode_released(q->r->inodes, q->h->nodeid);
 }
 
-void relay_open(struct relay_req *q)
+/* The host has opened the file. 0, or an error that the kernel gets instead. */
+static int relay_opened(struct relay_req *q, const struct relay_rep *rep)
 {
-	struct fuse_open_out *out;
-	struct relay_rep rep;
+	uint32_t flags = ((const struct fuse_open_in *)q->p.arg)->flags;
+	struct fuse_open_out *out = open_out(rep, 0);
 	struct inode *i;
 	int r;
 
+	i = out && relay_keeps_files(q->r) ? inode_opened(q->r->inodes, q->h->nodeid) : NULL;
+	if (!i)
+		return 0;
+	opened(q->r, i, NULL);
+	choose_cache(q->r, i, out);
+	r = relay_pass_open(q, i, flags, out);
+	if (r < 0)
+		take_back_open(q, out->fh);
+	inode_put(q->r->inodes, i);
+	return r;
+}
+
+void relay_open(struct relay_req *q)
+{
+	bool truncate = ((const struct fuse_open_in *)q->p.arg)->flags & O_TRUNC;
+	struct pass_hold hold;
+	struct relay_rep rep;
+	int r;
+
 	relay_pass_begin_open(q);
-	r = exchange_open(q, atomic_load(&q->r->noatime), &rep);
-	if (r < 0) {
-		relay_answer(q, r, 0);
+	if (truncate && relay_pass_hold(q->r, q->h->nodeid, &hold) < 0) {
+		relay_answer(q, -EBUSY, 0);
 		return;
 	}
-	out = open_out(&rep, 0);
-	i = out && relay_keeps_files(q->r) ? inode_opened(q->r->inodes, q->h->nodeid) : NULL;
-	if (i) {
-		opened(q->r, i, NULL);
-		choose_cache(q->r, i, out);
-		r = relay_pass_open(q, i, ((const struct fuse_open_in *)q->p.arg)->flags, out);
-		if (r < 0)
-			take_back_open(q, out->fh);
-		inode_put(q->r->inodes, i);
-	}
+	r = truncate ? exchange_truncating(q, &rep)
+		     : exchange_open(q, atomic_load(&q->r->noatime), &rep);
+	if (r == 0)
+		r = relay_opened(q, &rep);
+	/* After the open has been counted: it keeps others from being passed through. */
+	if (truncate)
+		relay_pass_unhold(q->r, &hold);
 	relay_finish(q, r);
 }
 

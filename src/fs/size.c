@@ -175,9 +175,21 @@ static void privs_may_come(struct inode *i)
 	i->privs = PRIVS_ANY;
 }
 
+/* The fixed part of SETXATTR is longer with FUSE_SETXATTR_EXT; the name and the value follow it. */
+static bool sets_capability(const struct relay_req *q)
+{
+	static const char name[] = "security.capability";
+	size_t more = q->r->agreed.kernel_flags & FUSE_SETXATTR_EXT
+			      ? sizeof(struct fuse_setxattr_in) - FUSE_COMPAT_SETXATTR_IN_SIZE
+			      : 0;
+
+	return q->p.rest_len >= more + sizeof(name) &&
+	       !memcmp((const char *)q->p.rest + more, name, sizeof(name));
+}
+
 void relay_setxattr(struct relay_req *q)
 {
-	bool held = q->r->pass_write && !strcmp(q->p.name[0], "security.capability");
+	bool held = q->r->pass_write && sets_capability(q);
 	struct pass_hold hold;
 	struct relay_rep rep;
 	struct inode *i;
@@ -279,8 +291,11 @@ void relay_setattr(struct relay_req *q)
 	inode_put(q->r->inodes, i);
 }
 
-/* Punching, zeroing, collapsing and growing alike: the file is held still, the size asked anew. */
-static void relay_exclusive(struct relay_req *q, uint64_t nodeid, uint64_t from)
+/*
+ * Punching, zeroing, collapsing and growing alike: the file is held still, the size asked anew.
+ * @passed: the answer when the file is passed through.
+ */
+static void relay_exclusive(struct relay_req *q, uint64_t nodeid, uint64_t from, int passed)
 {
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, nodeid) : NULL;
 	struct pass_hold hold;
@@ -288,7 +303,7 @@ static void relay_exclusive(struct relay_req *q, uint64_t nodeid, uint64_t from)
 	int r;
 
 	if (relay_pass_hold(q->r, nodeid, &hold) < 0) {
-		relay_answer(q, -EBUSY, 0);
+		relay_answer(q, passed, 0);
 		inode_put(q->r->inodes, i);
 		return;
 	}
@@ -311,7 +326,7 @@ void relay_fallocate(struct relay_req *q)
 
 	relay_tell_caller(q);
 	(void)relay_settle_times(q->r, q->h->nodeid);
-	relay_exclusive(q, q->h->nodeid, in->offset);
+	relay_exclusive(q, q->h->nodeid, in->offset, -EBUSY);
 }
 
 void relay_copy_file_range(struct relay_req *q)
@@ -322,5 +337,6 @@ void relay_copy_file_range(struct relay_req *q)
 	/* The last page of the source, too: the host copies what it has. */
 	(void)relay_pass_settle(q->r, q->h->nodeid);
 	(void)relay_settle_times(q->r, in->nodeid_out);
-	relay_exclusive(q, in->nodeid_out, in->off_out);
+	/* Then the kernel copies by reading and writing, which works. */
+	relay_exclusive(q, in->nodeid_out, in->off_out, -EOPNOTSUPP);
 }

@@ -7,20 +7,10 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "base/time.h"
 #include "fs/chan.h"
 #include "relay_priv.h"
-
-static uint64_t mtime_ns(const struct fuse_attr *attr)
-{
-	return attr->mtime * NSEC_PER_SEC + attr->mtimensec;
-}
-
-static uint64_t ctime_ns(const struct fuse_attr *attr)
-{
-	return attr->ctime * NSEC_PER_SEC + attr->ctimensec;
-}
+#include "wire/fuse_time.h"
 
 static int backing_open(void *ctx, int fd)
 {
@@ -87,10 +77,22 @@ static int pass_read_host(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off,
 	return client_read(((struct relay *)ctx)->client, nodeid, fh, off, buf, len);
 }
 
-static int pass_write_host(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, const void *buf,
-			   size_t len)
+/* Without a handle the file is opened: a mapping can be written to after the close. */
+static int pass_write_host(void *ctx, uint64_t nodeid, const uint64_t *fh, uint64_t off,
+			   const void *buf, size_t len)
 {
-	return client_write(((struct relay *)ctx)->client, nodeid, fh, off, buf, len);
+	struct client *c = ((struct relay *)ctx)->client;
+	uint64_t own;
+	int e;
+
+	if (fh)
+		return client_write(c, nodeid, *fh, off, buf, len);
+	e = client_open(c, nodeid, O_WRONLY, &own);
+	if (e < 0)
+		return e;
+	e = client_write(c, nodeid, own, off, buf, len);
+	(void)client_release(c, nodeid, own, false);
+	return e;
 }
 
 /*
@@ -110,8 +112,8 @@ static int pass_attr(void *ctx, uint64_t nodeid, struct pass_attr_in *ret)
 	if (e < 0)
 		return e;
 	*ret = (struct pass_attr_in){ .size = attr.size,
-				      .mtime_ns = mtime_ns(&attr),
-				      .ctime_ns = ctime_ns(&attr),
+				      .mtime_ns = fuse_mtime_ns(&attr),
+				      .ctime_ns = fuse_ctime_ns(&attr),
 				      .set_id = attr.mode & (S_ISUID | S_ISGID),
 				      .fixed = attr.flags & FUSE_ATTR_DAX };
 	return 0;
@@ -171,6 +173,8 @@ int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct
 	out->open_flags |= FOPEN_PASSTHROUGH;
 	fuse_open_backing(out) = id;
 	atomic_store(&i->direct, false);
+	if (write && pass_watch(r->pass, i->nodeid))
+		upkeep_passed(r->upkeep, i->nodeid);
 	return 0;
 }
 
@@ -185,15 +189,7 @@ void relay_pass_begin_open(struct relay_req *q)
 
 int relay_pass_settle(struct relay *r, uint64_t nodeid)
 {
-	struct fuse_attr attr;
-	int e = r->pass ? pass_settle(r->pass, nodeid) : 0;
-
-	if (e > 0 && client_touch(r->client, nodeid, &attr) == 0)
-		pass_settled(r->pass, nodeid, mtime_ns(&attr), ctime_ns(&attr));
-	if (e < 0)
-		log_warn_ratelimited("node %llu: its last page is not written to the host: %s",
-				     (unsigned long long)nodeid, strerror(-e));
-	return MIN(e, 0);
+	return r->pass ? upkeep_settle_passed(r->upkeep, nodeid) : 0;
 }
 
 int relay_pass_hold(struct relay *r, uint64_t nodeid, struct pass_hold *h)

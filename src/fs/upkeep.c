@@ -8,11 +8,14 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "base/time.h"
 #include "fs/client.h"
 #include "fs/inode.h"
 #include "fs/upkeep.h"
+#include "pass/pass.h"
+#include "wire/fuse_time.h"
 
 /*
  * Files for which the same job is due. inode.listed keeps an entry from being twice in
@@ -31,6 +34,7 @@ struct due_list {
 
 enum {
 	LIST_WRITTEN,
+	LIST_PASSED,
 	LIST_CLOSED, /* the first of UPKEEP_CLOSED_STAGES */
 	LISTS = LIST_CLOSED + UPKEEP_CLOSED_STAGES
 };
@@ -38,6 +42,7 @@ enum {
 struct upkeep {
 	struct client *client;
 	struct inode_table *inodes;
+	struct pass *pass;    /* or NULL */
 	pthread_mutex_t lock; /* guards the fields below; a leaf */
 	pthread_cond_t work;
 	struct due_list list[LISTS];
@@ -46,7 +51,7 @@ struct upkeep {
 	bool stop;
 };
 
-struct upkeep *upkeep_create(struct client *c, struct inode_table *inodes)
+struct upkeep *upkeep_create(struct client *c, struct inode_table *inodes, struct pass *pass)
 {
 	struct upkeep *u = calloc(1, sizeof(*u));
 
@@ -54,6 +59,7 @@ struct upkeep *upkeep_create(struct client *c, struct inode_table *inodes)
 		return NULL;
 	u->client = c;
 	u->inodes = inodes;
+	u->pass = pass;
 	(void)pthread_mutex_init(&u->lock, NULL);
 	time_cond_init(&u->work);
 	return u;
@@ -80,6 +86,19 @@ static void settle_node(struct upkeep *u, uint64_t nodeid)
 	inode_put(u->inodes, i);
 }
 
+int upkeep_settle_passed(struct upkeep *u, uint64_t nodeid)
+{
+	struct fuse_attr attr;
+	int r = pass_settle(u->pass, nodeid);
+
+	if (r > 0 && client_touch(u->client, nodeid, &attr) == 0)
+		pass_settled(u->pass, nodeid, fuse_mtime_ns(&attr), fuse_ctime_ns(&attr));
+	if (r < 0)
+		log_warn_ratelimited("node %llu: its last page is not written to the host: %s",
+				     (unsigned long long)nodeid, strerror(-r));
+	return MIN(r, 0);
+}
+
 /* False: no memory. */
 static bool room_locked(struct due_list *l)
 {
@@ -103,7 +122,7 @@ static void *upkeep_main(void *arg);
 static bool add(struct upkeep *u, unsigned int list, uint64_t nodeid)
 {
 	uint64_t ns =
-		list == LIST_WRITTEN ? UPKEEP_MTIME_NS : UPKEEP_CLOSED_NS << (list - LIST_CLOSED);
+		list < LIST_CLOSED ? UPKEEP_MTIME_NS : UPKEEP_CLOSED_NS << (list - LIST_CLOSED);
 	struct due_list *l = &u->list[list];
 
 	scoped_lock(&u->lock);
@@ -121,6 +140,20 @@ void upkeep_written(struct upkeep *u, struct inode *i)
 {
 	if (!add(u, LIST_WRITTEN, i->nodeid))
 		atomic_store(&i->listed, false);
+}
+
+void upkeep_passed(struct upkeep *u, uint64_t nodeid)
+{
+	(void)add(u, LIST_PASSED, nodeid);
+}
+
+static void settle_passed(struct upkeep *u, uint64_t nodeid)
+{
+	bool last = pass_unwatch(u->pass, nodeid);
+
+	(void)upkeep_settle_passed(u, nodeid);
+	if (!last)
+		upkeep_passed(u, nodeid);
 }
 
 /* List a closed file; its flag says that it is listed. */
@@ -144,16 +177,23 @@ static bool removed(struct upkeep *u, uint64_t nodeid)
 	return r < 0 ? r == -ENOENT || r == -ESTALE : !attr.nlink;
 }
 
+static bool mapped(const struct upkeep *u, const struct inode *i)
+{
+	return (i->dax && dax_mapped(i->dax)) || (u->pass && pass_keeps(u->pass, i->nodeid));
+}
+
 static void check_closed(struct upkeep *u, unsigned int list, uint64_t nodeid)
 {
 	struct inode *i = inode_get_closed(u->inodes, nodeid);
 
 	if (!i)
 		return;
-	if (!dax_mapped(i->dax)) {
+	if (!mapped(u, i)) {
 		inode_put(u->inodes, i);
 	} else if (list + 1 == LISTS || removed(u, nodeid)) {
 		inode_let_go(u->inodes, i);
+		if (u->pass)
+			pass_forget(u->pass, nodeid);
 	} else {
 		if (inode_list_closed(u->inodes, i))
 			add_closed(u, list + 1, nodeid);
@@ -188,6 +228,8 @@ static void work_locked(struct upkeep *u, unsigned int list, uint64_t now)
 		for (size_t k = 0; k < n; k++)
 			if (list == LIST_WRITTEN)
 				settle_node(u, node[k]);
+			else if (list == LIST_PASSED)
+				settle_passed(u, node[k]);
 			else
 				check_closed(u, list, node[k]);
 		(void)pthread_mutex_lock(&u->lock);
@@ -238,6 +280,8 @@ void upkeep_destroy(struct upkeep *u)
 	/* What was written last; with a broken device this fails at once. */
 	for (size_t k = 0; k < u->list[LIST_WRITTEN].n; k++)
 		settle_node(u, u->list[LIST_WRITTEN].due[k].nodeid);
+	for (size_t k = 0; k < u->list[LIST_PASSED].n; k++)
+		(void)upkeep_settle_passed(u, u->list[LIST_PASSED].due[k].nodeid);
 	(void)pthread_cond_destroy(&u->work);
 	(void)pthread_mutex_destroy(&u->lock);
 	for (unsigned int l = 0; l < LISTS; l++)

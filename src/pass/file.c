@@ -185,3 +185,75 @@ int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh)
 		r = copy_tail(p, f, fh);
 	return r < 0 ? r : register_file(p, f);
 }
+
+/*
+ * Has a failed write made the backing file longer? ext4 with DAX adds the error to the offset and
+ * takes that for the size (seen with 6.12 and 7.3): a write behind the last block, which gets
+ * ENOSPC, leaves a size of at least the block's end less ENOSPC, and nothing but zeroes behind the
+ * old end. A write of zeroes that ends in the last bytes of the block looks the same, and is undone.
+ */
+static bool failed_growth(const struct pass_file *f, uint64_t size)
+{
+	uint64_t end = align_up(f->attr.size, PAGE_4K);
+	char buf[PAGE_4K];
+	size_t len;
+
+	if (size > end)
+		return true;
+	if (size <= f->attr.size || size + ENOSPC < end)
+		return false;
+	len = (size_t)(size - f->attr.size);
+	if (pread(f->slot.fd, buf, len, (off_t)f->attr.size) != (ssize_t)len)
+		return false;
+	return !buf[0] && !memcmp(buf, buf + 1, len - 1);
+}
+
+/* The backing file's size, which is set back after a failed write. */
+static uint64_t checked_size(struct pass_file *f, uint64_t size)
+{
+	if (!failed_growth(f, size))
+		return size;
+	if (ftruncate(f->slot.fd, (off_t)f->attr.size) < 0)
+		log_dbg("the size of a backing file: %m");
+	return f->attr.size;
+}
+
+/*
+ * Inside of the last page the file can have become longer: its block is there. Times do not tell
+ * whether it was written: a store to a page that is mapped for writing moves none.
+ */
+static int settle_tail(struct pass *p, struct pass_file *f, uint64_t size, const uint64_t *fh)
+{
+	uint64_t whole = align_down(f->attr.size, PAGE_4K);
+	size_t len = (size_t)(size - whole);
+	char buf[PAGE_4K] = { 0 };
+	int r;
+
+	if (!pass_has_tail(f))
+		return 0;
+	if (pread(f->slot.fd, buf, len, (off_t)whole) != (ssize_t)len)
+		return -EIO;
+	if (size == f->attr.size && !memcmp(buf, f->tail, len))
+		return 0;
+	r = p->params.ops->write(p->params.ctx, f->nodeid, fh, whole, buf, len);
+	if (r < 0)
+		return r;
+	memcpy(f->tail, buf, sizeof(f->tail));
+	f->attr.size = size;
+	return 1;
+}
+
+int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh)
+{
+	struct stat st;
+	bool moved;
+	int r;
+
+	if (fstat(f->slot.fd, &st) < 0)
+		return -errno;
+	/* As of before the last page is read: what comes later is found the next time. */
+	moved = st.st_mtim.tv_sec != f->seen.tv_sec || st.st_mtim.tv_nsec != f->seen.tv_nsec;
+	f->seen = st.st_mtim;
+	r = settle_tail(p, f, checked_size(f, (uint64_t)st.st_size), fh);
+	return r < 0 ? r : moved || r;
+}

@@ -112,6 +112,9 @@ static bool evict_locked(struct pass *p, struct pass_file *f)
 	bool freed;
 
 	begin_locked(p, f);
+	/* What a mapping has stored to the last page since the close. */
+	if (f->written && f->has_slot)
+		(void)pass_file_settle(p, f, NULL);
 	freed = pass_file_free(p, f);
 	end_and_lock(p, f);
 	return after_free_locked(p, f, freed);
@@ -185,6 +188,7 @@ static int add_handle_locked(struct pass_file *f, const struct pass_open_in *in)
 		f->handle = more;
 		f->opens_max = 2 * f->opens_max + 4;
 	}
+	f->written = f->written || in->writable;
 	f->handle[f->opens++] =
 		(struct pass_handle){ .fh = in->fh, .tail = in->writable && !in->append };
 	return 0;
@@ -301,78 +305,57 @@ static const struct pass_handle *tail_handle(const struct pass_file *f)
 	return NULL;
 }
 
-/*
- * What the backing file's size says. A write behind the end that has failed makes it larger than
- * its blocks, and nobody is told (ext4 with DAX, seen with 6.12 and 7.3): it is set back.
- */
-static uint64_t checked_size(struct pass_file *f, uint64_t size)
-{
-	if (size <= align_up(f->attr.size, PAGE_4K))
-		return size;
-	if (ftruncate(f->slot.fd, (off_t)f->attr.size) < 0)
-		log_dbg("the size of a backing file: %m");
-	return f->attr.size;
-}
-
-/*
- * Read the last page if the guest may have written to it. Inside of it the file can have become
- * longer: its block is there. Times do not tell: a store to a page that is mapped for writing moves
- * none. Returns the number of bytes in @buf when they are not what the host has, 0 when they are,
- * or a negative errno.
- */
-static int read_tail_locked(struct pass_file *f, uint64_t size, char buf[PAGE_4K])
-{
-	uint64_t whole = align_down(f->attr.size, PAGE_4K);
-	size_t len = (size_t)(size - whole);
-
-	if (pread(f->slot.fd, buf, len, (off_t)whole) != (ssize_t)len)
-		return -EIO;
-	return size == f->attr.size && !memcmp(buf, f->tail, len) ? 0 : (int)len;
-}
-
-static int settle_tail_locked(struct pass *p, struct pass_file *f, uint64_t size)
-{
-	uint64_t whole = align_down(f->attr.size, PAGE_4K);
-	const struct pass_handle *h = tail_handle(f);
-	char buf[PAGE_4K] = { 0 };
-	int len, r;
-
-	if (!pass_has_tail(f) || !h)
-		return 0;
-	len = read_tail_locked(f, size, buf);
-	if (len <= 0)
-		return len;
-	/* The handle stays: a RELEASE waits. */
-	begin_locked(p, f);
-	r = p->params.ops->write(p->params.ctx, f->nodeid, h->fh, whole, buf, (size_t)len);
-	end_and_lock(p, f);
-	if (r < 0)
-		return r;
-	memcpy(f->tail, buf, sizeof(f->tail));
-	f->attr.size = whole + (uint64_t)len;
-	return 1;
-}
-
 int pass_settle(struct pass *p, uint64_t nodeid)
 {
+	const struct pass_handle *h;
 	struct pass_file *f;
-	struct stat st;
-	bool moved;
+	uint64_t fh = 0;
 	int r;
 
 	if (!p->params.writable)
 		return 0;
 	scoped_lock(&p->lock);
 	f = get_locked(p, nodeid);
-	if (!f || !f->backing)
+	if (!f || !f->has_slot || !f->written)
 		return 0;
-	if (fstat(f->slot.fd, &st) < 0)
-		return -errno;
-	/* As of before the last page is read: what comes later is found the next time. */
-	moved = st.st_mtim.tv_sec != f->seen.tv_sec || st.st_mtim.tv_nsec != f->seen.tv_nsec;
-	f->seen = st.st_mtim;
-	r = settle_tail_locked(p, f, checked_size(f, (uint64_t)st.st_size));
-	return r < 0 ? r : moved || r;
+	/* The handle stays: a RELEASE waits. */
+	h = tail_handle(f);
+	if (h)
+		fh = h->fh;
+	begin_locked(p, f);
+	r = pass_file_settle(p, f, h ? &fh : NULL);
+	end_and_lock(p, f);
+	return r;
+}
+
+bool pass_watch(struct pass *p, uint64_t nodeid)
+{
+	struct pass_file *f;
+
+	scoped_lock(&p->lock);
+	f = get_locked(p, nodeid);
+	if (!f || !f->written || f->watched)
+		return false;
+	f->watched = true;
+	return true;
+}
+
+bool pass_unwatch(struct pass *p, uint64_t nodeid)
+{
+	struct pass_file *f;
+
+	scoped_lock(&p->lock);
+	f = get_locked(p, nodeid);
+	if (!f)
+		return true;
+	f->watched = f->opens || pass_slot_in_use(&f->slot);
+	return !f->watched;
+}
+
+bool pass_keeps(struct pass *p, uint64_t nodeid)
+{
+	scoped_lock(&p->lock);
+	return find_locked(p, nodeid);
 }
 
 void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns, uint64_t ctime_ns)

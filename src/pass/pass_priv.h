@@ -41,6 +41,8 @@ struct pass_file {
 	struct pass_attr_in attr;   /* of when it was composed or settled */
 	struct pass_handle *handle; /* of all opens; 0: it is idle */
 	size_t opens, opens_max;
+	bool written;	      /* it was opened for writing since it was composed */
+	bool watched;	      /* see pass_watch() */
 	struct timespec seen; /* mtime of the backing file when it was settled */
 	char tail[PAGE_4K];   /* the last page, if it is a copy, as the host has it */
 
@@ -79,6 +81,11 @@ static inline bool pass_has_tail(const struct pass_file *f)
  * set. @fh: to read the last page. 0, or a negative errno: then pass_file_free() it.
  */
 int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh);
+/*
+ * pass_file_settle() - write the last page to the host if the guest has changed it. @fh: a handle to
+ * write by, or NULL. Returns as pass_settle().
+ */
+int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh);
 /*
  * pass_file_free() - undo that. False: something still uses it, a mapping as a rule. Then its pages
  * of the window must stay as they are, and the caller tries again later.

@@ -174,13 +174,26 @@ int pass_slot_open(struct pass_slots *s, struct pass_slot *slot, const struct pa
 	return r < 0 ? r : open_slot(s, slot, a.generation);
 }
 
-static int evict_inode(int fd)
+/* A lease for writing is granted to the only open file of an inode. */
+static int try_lease(int fd)
 {
-	int flags;
-
 	if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
 		return errno == EAGAIN ? -EBUSY : -errno;
 	(void)fcntl(fd, F_SETLEASE, F_UNLCK);
+	return 0;
+}
+
+bool pass_slot_in_use(const struct pass_slot *slot)
+{
+	return slot->fd >= 0 && try_lease(slot->fd) < 0;
+}
+
+static int evict_inode(int fd)
+{
+	int r = try_lease(fd), flags;
+
+	if (r < 0)
+		return r;
 	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
 		return -errno;
 	flags ^= FS_DAX_FL;

@@ -8,11 +8,14 @@
 #include "base/num.h"
 #include "wire/fuse_init.h"
 
-#define FUSE_INIT_MIN_MINOR 27 /* VIRTIO 1.2, 5.11: FUSE 7.27 is the oldest */
+#define FUSE_INIT_MIN_MINOR	    27 /* VIRTIO 1.2, 5.11: FUSE 7.27 is the oldest */
 #define FUSE_INIT_DEFAULT_MAX_PAGES 32 /* fs/fuse: FUSE_DEFAULT_MAX_PAGES_PER_REQ */
 
 #define FLAG(n, r, d, w)                                                                           \
-	{ .bit = FUSE_##n, .name = #n, .rule = FUSE_INIT_##r, .rule_dax = FUSE_INIT_##d, .why = (w) }
+	{                                                                                          \
+		.bit = FUSE_##n, .name = #n, .rule = FUSE_INIT_##r, .rule_dax = FUSE_INIT_##d,     \
+		.why = (w)                                                                         \
+	}
 
 /*
  * Checked against fs/fuse of Linux 7.3. "The reply is not looked at" means that
@@ -23,8 +26,10 @@ static const struct fuse_init_flag init_flags[] = {
 	FLAG(POSIX_LOCKS, FORWARD, FORWARD, "the host keeps the locks; else the kernel does"),
 	FLAG(FILE_OPS, MASK, MASK, "no kernel has ever used it"),
 	FLAG(ATOMIC_O_TRUNC, MASK, MASK,
-	     "a page that is written back meanwhile would make the file longer again; SETATTR keeps "
-	     "such pages out"),
+	     "a page that is written back meanwhile would make the file longer again; SETATTR "
+	     "keeps "
+	     "such pages out. Granted with passthrough for writing, where the file must be empty "
+	     "before OPEN is answered; then the relay keeps such pages out"),
 	FLAG(EXPORT_SUPPORT, FORWARD, FORWARD, "the host must find \".\" and \"..\" by nodeid"),
 	FLAG(BIG_WRITES, LOCAL, LOCAL, "our buffers take max_write"),
 	FLAG(DONT_MASK, FORWARD, FORWARD, "the host applies the umask, which default ACLs need"),
@@ -137,6 +142,8 @@ static uint64_t init_forwarded(const struct fuse_init_wish *wish)
 {
 	uint64_t mask = init_mask(FUSE_INIT_FORWARD, wish->dax);
 
+	if (wish->truncating_open)
+		mask |= FUSE_ATOMIC_O_TRUNC;
 	/* A ring's entry cannot be left before its answer: who waits would be in the way of who
 	 * unlocks. */
 	return wish->io_uring ? mask & ~(uint64_t)(FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS) : mask;
@@ -181,8 +188,8 @@ int fuse_init_to_host(const void *in, size_t len, const struct fuse_init_wish *w
 		flags |= init_mask(FUSE_INIT_HOST, true);
 
 	/* The host's side of what is local to us: we bear all of it. */
-	flags |= FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO | FUSE_MAX_PAGES |
-		 FUSE_INIT_EXT;
+	flags |=
+		FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO | FUSE_MAX_PAGES | FUSE_INIT_EXT;
 	*ret = (struct fuse_init_in){
 		.major = FUSE_KERNEL_VERSION,
 		.minor = MIN(kernel.minor, (uint32_t)FUSE_PROTO_MINOR),

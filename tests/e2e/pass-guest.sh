@@ -27,7 +27,7 @@ take()
 
 modules()
 {
-	modprobe --all nd_e820 nd_pmem dax_pmem device_dax dm_mod ext4 erofs
+	modprobe --all nd_e820 nd_pmem dax_pmem device_dax dm_mod ext4
 	wait_for $nd/namespace0.0
 	wait_for $nd/namespace1.0
 }

@@ -139,6 +139,32 @@ fixed_size()
 	[ "$(stat -c %s "$share/fixed")" = 5000 ]
 }
 
+# What empties a file at its open is served as usual, and gets EBUSY while the file is passed through.
+emptied_at_open()
+{
+	"$host_fstest" --make "$share/emptied" 1M 5
+	guest "$guest_fstest" --verify "$mnt/emptied" 1M 5
+	script 'exec 5<"$0"; ! echo x 2>/run/echo >"$0" || exit 1; grep -q busy /run/echo' "$mnt/emptied"
+	guest "$guest_fstest" --verify "$mnt/emptied" 1M 5
+	script 'seq 100000 >"$0"' "$mnt/emptied"
+	seq 100000 | cmp - "$share/emptied"
+	guest md5sum "$mnt/emptied" | grep -q "$(seq 100000 | md5sum | cut -d " " -f 1)"
+}
+
+# A file that is not passed through uses the part of the window that the daemon has mapped.
+beside_by_window()
+{
+	local before
+	"$host_fstest" --make "$share/log" 20M 6
+	before=$(number dax_read_bytes "$(stats)")
+	# O_APPEND
+	script 'exec 5<>"$0"; exec 6>>"$0"' "$mnt/log"
+	script 'exec 6>>"$0"; "$1" --verify "$0" 20M 6; echo end >&6' "$mnt/log" "$guest_fstest"
+	[ $(($(number dax_read_bytes "$(stats)") - before)) -gt $((15 << 20)) ]
+	[ "$(tail -c 4 "$share/log")" = end ]
+	rm "$share/log"
+}
+
 # Inside of the last page a file can become longer, by each way; and appended to when it is not open.
 tail_grows()
 {
@@ -238,6 +264,21 @@ os.close(fd)' "$mnt/stores"
 	until_true 20 stores_are_there
 }
 
+# The same when the file was closed before: the last page comes to the host all the same.
+tail_stores_after_close()
+{
+	"$host_fstest" --make "$share/stores" 10000 3
+	guest python3 -c 'import mmap, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+m = mmap.mmap(fd, 0)
+os.close(fd)
+time.sleep(2)
+m[9999] = 1
+m[9998] = 2
+m[9000] = 3' "$mnt/stores"
+	until_true 40 stores_are_there
+}
+
 stores_are_there()
 {
 	[ "$(tail -c 2 "$share/stores" | od -An -tu1 | tr -d ' ')" = 21 ] &&
@@ -323,6 +364,8 @@ check "sizes" odd_sizes
 check "write without requests" write_without_requests
 check "the host changes" host_changes
 check "the size is fixed while it is open" fixed_size
+check "emptied at open" emptied_at_open
+check "beside others, by the window" beside_by_window
 check "the last page grows" tail_grows
 check "set-id bits go" set_id_goes
 check "write beside stores" beside
@@ -330,6 +373,7 @@ check "many files, twice" many_opens
 check "more than the window" more_than_the_window
 check "mapped after close" mapped_after_close
 check "stores to the last page" tail_stores
+check "stores to the last page after the close" tail_stores_after_close
 check "unmounted" unmounted
 check "read-only" read_only
 check "without namespaces" without_namespaces

@@ -193,6 +193,23 @@ static void passthrough_only_on_wish(void **state)
 	assert_int_equal(fuse_init_stack_depth(&out), 0);
 }
 
+static void truncating_open_only_on_wish(void **state)
+{
+	struct fuse_init_in in = kernel_in(ALL_FLAGS);
+	struct fuse_init_out h = host_out(ALL_FLAGS), out;
+	struct fuse_init_wish w = wish(false);
+	struct fuse_init_result result;
+
+	assert_false(granted(ALL_FLAGS, ALL_FLAGS, false) & FUSE_ATOMIC_O_TRUNC);
+	w.truncating_open = true;
+	assert_int_equal(fuse_init_to_kernel(&in, sizeof(in), &h, sizeof(h), &w, &out, &result), 0);
+	assert_true(result.kernel_flags & FUSE_ATOMIC_O_TRUNC);
+	/* The host must do it. */
+	h = host_out(ALL_FLAGS & ~(uint64_t)FUSE_ATOMIC_O_TRUNC);
+	assert_int_equal(fuse_init_to_kernel(&in, sizeof(in), &h, sizeof(h), &w, &out, &result), 0);
+	assert_false(result.kernel_flags & FUSE_ATOMIC_O_TRUNC);
+}
+
 /* The kernel would wait for rings that never come. */
 static void io_uring_only_on_wish(void **state)
 {
@@ -560,8 +577,7 @@ static void what_the_kernels_virtiofs_has(void **state)
 	/* what the kernel only tells, and does not look at in the reply */
 	const uint64_t informs = FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE | FUSE_SPLICE_READ |
 				 FUSE_HAS_EXPIRE_ONLY | FUSE_HAS_RESEND;
-	uint64_t missing =
-		informs | FUSE_ATOMIC_O_TRUNC | FUSE_PASSTHROUGH | FUSE_REQUEST_TIMEOUT;
+	uint64_t missing = informs | FUSE_ATOMIC_O_TRUNC | FUSE_PASSTHROUGH | FUSE_REQUEST_TIMEOUT;
 
 	assert_int_equal(theirs & ~granted(theirs, theirs, false), missing);
 	missing |= FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT;
@@ -593,6 +609,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(forward, without_io_uring, with_io_uring),
 		cmocka_unit_test(local),
 		cmocka_unit_test(passthrough_only_on_wish),
+		cmocka_unit_test(truncating_open_only_on_wish),
 		cmocka_unit_test(io_uring_only_on_wish),
 		cmocka_unit_test_teardown(locks_only_without_io_uring, with_io_uring),
 		cmocka_unit_test(host_only),
