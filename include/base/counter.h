@@ -17,6 +17,10 @@
 	X(unmaps, "mappings", "mappings given back to the host")                                   \
 	X(unmap_failures, "mappings", "REMOVEMAPPING refused by the host")                         \
 	X(evictions, "mappings", "mappings given up to make room")                                 \
+	X(pass_opens, "opens", "opens that were answered with passthrough")                        \
+	X(pass_composed, "files", "files that were composed for passthrough")                      \
+	X(pass_evictions, "files", "files evicted from passthrough")                               \
+	X(pass_refused, "opens", "opens that asked for passthrough and could not have it")         \
 	X(virtqueue_requests, "requests", "requests sent to the host")                             \
 	X(virtqueue_read_bytes, "bytes", "file data read over the virtqueue")                      \
 	X(virtqueue_write_bytes, "bytes", "file data written over the virtqueue")                  \
@@ -35,6 +39,7 @@
 	X(window_bytes, "bytes", "size of the window; 0: there is none, or dax=never")             \
 	X(window_free_bytes, "bytes", "of that, in no mapping")                                    \
 	X(window_largest_free, "bytes", "largest free block, that is, the largest next mapping")   \
+	X(pass_files, "files", "files that are composed for passthrough now, open or not")         \
 	X(mapping_budget, "mappings", "more than this the host refuses; 0: it has not refused")    \
 	X(mappings, "mappings", "mappings that the host holds or is asked for")                    \
 	X(mappings_64k, "mappings", "of those, in a block of 64 KiB")                              \

@@ -39,7 +39,8 @@ struct daemon {
 	uint32_t max_write; /* bytes that a slot takes */
 	struct fs_dev *dev;
 	struct relay relay;
-	struct pass_params pass; /* ops NULL: there are no regions for it */
+	struct pass_params pass_params; /* ops NULL: there are no regions for it */
+	struct pass *pass;		/* relay.pass, and without passthrough what has the window */
 	struct mount mount;
 	int mounts; /* /proc/self/mounts; poll(2) reports POLLPRI when the mount table changes */
 	struct workers *workers;
@@ -88,39 +89,41 @@ static enum passthrough_mode daemon_passthrough(const struct daemon *d)
 /* Passthrough cannot be had. Who has asked for it is told why. */
 static void daemon_say_no_pass(const struct daemon *d, const char *why)
 {
-	if (d->o->passthrough == PASSTHROUGH_AUTO)
+	if (d->o->passthrough == PASSTHROUGH_AUTO || d->o->passthrough == PASSTHROUGH_OFF)
 		log_dbg("passthrough: %s", why);
 	else
 		log_warn("passthrough: %s", why);
 }
 
-/* Is there what passthrough needs? Otherwise say why not, once, and go on without. */
+/*
+ * Has the kernel the window as persistent memory? Then VFIO cannot map it. Otherwise say why not, if
+ * passthrough was asked for, and go on without.
+ */
 static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 {
 	struct pass_region all[PASS_REGIONS_MAX];
+	struct pass_params *p = &d->pass_params;
 	struct virtio_window w;
 	int r;
 
-	if (daemon_passthrough(d) == PASSTHROUGH_OFF)
-		return false;
 	r = t->ops->window(t, false, &w);
 	if (r < 0 || !w.phys) {
 		daemon_say_no_pass(d, "the device has no window that is memory of this machine");
 		return false;
 	}
 	r = pass_regions_choose(all, pass_regions_list("/sys", all, PASS_REGIONS_MAX), w.phys, w.size,
-				&d->pass.window, &d->pass.meta);
+				&p->window, &p->meta);
 	if (r < 0) {
 		daemon_say_no_pass(
 			d, r == -ENODEV ? "the kernel has no fsdax namespace over the window "
 					  "(memmap=SIZE!ADDRESS)" :
-			   r == -ENXIO  ? "there is no fsdax namespace for metadata beside that of the window" :
+			   r == -ENXIO	? "there is no fsdax namespace for metadata beside that of the window" :
 					  "there is more than one fsdax namespace beside that of the window");
-		return false;
+		return r != -ENODEV;
 	}
-	d->pass.window_start = w.phys;
-	d->pass.window_size = w.size;
-	d->pass.ops = &relay_pass_ops;
+	p->window_start = w.phys;
+	p->window_size = w.size;
+	p->ops = &relay_pass_ops;
 	return true;
 }
 
@@ -128,22 +131,26 @@ static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 static void daemon_open_pass(struct daemon *d)
 {
 	enum passthrough_mode mode = daemon_passthrough(d);
+	struct pass_params *p = &d->pass_params;
 	int r;
 
-	if (!d->pass.ops)
+	if (!p->ops || (mode == PASSTHROUGH_OFF && d->o->dax == DAX_NEVER))
 		return;
-	d->pass.ctx = &d->relay;
-	d->pass.min_size = PAGE_4K;
-	d->pass.writable = mode == PASSTHROUGH_ALL || mode == PASSTHROUGH_FIXED;
-	d->pass.only_fixed = mode == PASSTHROUGH_FIXED;
-	r = pass_create(&d->pass, &d->relay.pass);
+	p->ctx = &d->relay;
+	p->min_size = PAGE_4K;
+	p->writable = mode == PASSTHROUGH_ALL || mode == PASSTHROUGH_FIXED;
+	p->only_fixed = mode == PASSTHROUGH_FIXED;
+	r = pass_create(p, &d->pass);
 	if (r < 0)
-		log_warn("passthrough: %s and %s cannot be used: %s%s", d->pass.window.block,
-			 d->pass.meta.block, strerror(-r),
+		log_warn("%s and %s cannot be used for the window: %s%s", p->window.block,
+			 p->meta.block, strerror(-r),
 			 r == -EBUSY ? " (by a program that uses files of an earlier mount?)" : "");
-	d->relay.pass_write = r == 0 && d->pass.writable;
-	d->relay.wish.passthrough = r == 0;
-	d->relay.wish.truncating_open = d->relay.pass_write;
+	if (r < 0 || mode == PASSTHROUGH_OFF)
+		return;
+	d->relay.pass = d->pass;
+	d->relay.pass_write = p->writable;
+	d->relay.wish.passthrough = true;
+	d->relay.wish.truncating_open = p->writable;
 }
 
 static int daemon_open_device(struct daemon *d, unsigned int rings)
@@ -183,9 +190,10 @@ static void daemon_find_window(struct daemon *d, struct dax_params *params)
 
 	if (!params->size || params->addr)
 		return;
-	r = d->relay.pass ? pass_arena_open(d->relay.pass, &arena) : -ENODEV;
+	r = d->pass ? pass_arena_open(d->pass, !d->relay.pass, &arena) : -ENODEV;
 	if (r < 0) {
-		log_info("the kernel has the window: data of files that are not passed through goes over the virtqueue");
+		log_warn("the kernel has the window: data %sgoes over the virtqueue",
+			 d->relay.pass ? "of files that are not passed through " : "");
 		params->size = 0;
 		return;
 	}
@@ -463,13 +471,22 @@ static void daemon_unmount(struct daemon *d)
 			 d->o->mountpoint);
 }
 
+/*
+ * Gives the device up when the host answers nothing for END_TIMEOUT_MS. As long as it answers, more
+ * requests are sent: hundreds of mappings take many seconds to remove. Ends early only by
+ * pthread_cancel(): then all went well.
+ */
 static void *daemon_watchdog(void *arg)
 {
 	struct daemon *d = arg;
 	struct timespec ts = { .tv_sec = END_TIMEOUT_MS / 1000 };
+	uint64_t now = counter_get(COUNTER_virtqueue_requests), before;
 
-	/* Ends early only by pthread_cancel(): then all went well. */
-	(void)nanosleep(&ts, NULL);
+	do {
+		before = now;
+		(void)nanosleep(&ts, NULL);
+		now = counter_get(COUNTER_virtqueue_requests);
+	} while (now != before);
 	log_warn("the host does not answer: requests are given up");
 	fs_dev_break(d->dev, -ENOTCONN);
 	return NULL;
@@ -498,7 +515,7 @@ static void daemon_end(struct daemon *d)
 	d->relay.fuse_fd = -1;
 	inode_table_destroy(steal_ptr(d->relay.inodes));
 	dax_destroy(steal_ptr(d->relay.dax));
-	pass_destroy(steal_ptr(d->relay.pass)); /* with the memory that dax may have used */
+	pass_destroy(steal_ptr(d->pass)); /* with the memory that dax may have used */
 	if (atomic_load(&d->relay.init_state) == 1 && !fs_dev_broken(d->dev))
 		(void)client_destroy_session(d->relay.client);
 	if (watched) {

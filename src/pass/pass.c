@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/counter.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "base/waiting.h"
@@ -78,6 +79,7 @@ static struct pass_file *add_locked(struct pass *p, uint64_t nodeid)
 	f->nodeid = nodeid;
 	f->next = *at;
 	*at = f;
+	gauge_set(GAUGE_pass_files, ++p->files);
 	return f;
 }
 
@@ -88,6 +90,7 @@ static void remove_locked(struct pass *p, struct pass_file *f)
 	while (*at != f)
 		at = &(*at)->next;
 	*at = f->next;
+	gauge_set(GAUGE_pass_files, --p->files);
 	free(f->handle);
 	free(f);
 }
@@ -117,6 +120,7 @@ static bool evict_locked(struct pass *p, struct pass_file *f)
 		(void)pass_file_settle(p, f, NULL);
 	freed = pass_file_free(p, f);
 	end_and_lock(p, f);
+	counter_add(COUNTER_pass_evictions, freed);
 	return after_free_locked(p, f, freed);
 }
 
@@ -226,6 +230,7 @@ static int prepare(struct pass *p, struct pass_file *f, const struct pass_open_i
 		r = check_attr(p, f, &attr, composed);
 	if (composed && (r < 0 || f->attr.size != attr.size || f->attr.mtime_ns != attr.mtime_ns)) {
 		*ret_free = pass_file_free(p, f);
+		counter_add(COUNTER_pass_evictions, 1);
 		composed = false;
 		if (r == 0 && !*ret_free)
 			r = -ENOTSUP;
@@ -233,7 +238,9 @@ static int prepare(struct pass *p, struct pass_file *f, const struct pass_open_i
 	f->attr = attr;
 	if (r == 0 && !composed)
 		r = pass_file_compose(p, f, in->fh);
+	counter_add(COUNTER_pass_composed, r == 0 && !composed);
 	if (r < 0) {
+		counter_add(COUNTER_pass_refused, 1);
 		log_dbg("node %llu of %llu bytes is not passed through: %s",
 			(unsigned long long)in->nodeid, (unsigned long long)attr.size,
 			strerror(-r));
@@ -269,6 +276,7 @@ static int first_open_locked(struct pass *p, struct pass_file *f, const struct p
 	if (r < 0)
 		return r;
 	f->used = ++p->opens;
+	counter_add(COUNTER_pass_opens, 1);
 	return f->backing;
 }
 
@@ -285,6 +293,7 @@ int pass_open(struct pass *p, const struct pass_open_in *in)
 		return first_open_locked(p, f, in);
 	if ((in->writable && !p->params.writable) || add_handle_locked(f, in) < 0)
 		return -EBUSY;
+	counter_add(COUNTER_pass_opens, 1);
 	return f->backing;
 }
 
@@ -524,22 +533,38 @@ int pass_create(const struct pass_params *params, struct pass **ret)
 	return 0;
 }
 
-int pass_arena_open(struct pass *p, struct pass_arena *ret)
+/* A block of a power of two, at most a third of the window; or everything. */
+static int reserve_arena(struct pass *p, bool all, struct pass_arena *a)
 {
 	unsigned int shift = PASS_PIECE_SHIFT;
+	struct woff any;
+
+	if (all) {
+		a->at = WOFF(p->front);
+		a->size = align_down(p->params.window.size, UINT64_C(1) << PASS_PIECE_SHIFT);
+		while (pass_reserve(p, PASS_PIECE_SHIFT, &any) == 0)
+			;
+		return 0;
+	}
+	while (shift < PASS_SHIFT_MAX && UINT64_C(2) << shift <= p->params.window.size / 3)
+		shift++;
+	a->size = UINT64_C(1) << shift;
+	return pass_reserve(p, shift, &a->at);
+}
+
+int pass_arena_open(struct pass *p, bool all, struct pass_arena *ret)
+{
 	struct pass_attr attr = { .mode = S_IFREG | 0600 };
 	struct pass_arena a = { 0 };
 	struct pass_extent e;
 	int r;
 
-	while (shift < PASS_SHIFT_MAX && UINT64_C(2) << shift <= p->params.window.size / 3)
-		shift++;
-	a.size = attr.size = UINT64_C(1) << shift;
 	r = pass_slot_take(p->slots, &p->arena_slot);
 	if (r == 0)
-		r = pass_reserve(p, shift, &a.at);
+		r = reserve_arena(p, all, &a);
 	if (r < 0)
 		return r;
+	attr.size = a.size;
 	e = pass_extent_of(p, 0, a.at, a.size);
 	r = pass_slot_open(p->slots, &p->arena_slot, &attr, &e, 1);
 	if (r < 0)

@@ -67,6 +67,7 @@ struct pass {
 	struct buddy *window;
 	struct pass_file *bucket[PASS_BUCKETS];
 	struct pass_hold *holds;
+	uint64_t files; /* in all buckets */
 	uint64_t opens; /* numbers for pass_file.used */
 };
 
