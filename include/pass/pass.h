@@ -104,6 +104,12 @@ struct pass_open_in {
 };
 
 /*
+ * pass_note() - the host has just told this of a file. An open soon after goes by it: the kernel
+ * looks a file up before it opens it.
+ */
+void pass_note(struct pass *p, uint64_t nodeid, const struct pass_attr_in *attr);
+
+/*
  * pass_open() - @in->fh is about to be given to the kernel.
  * Returns the backing id, or a negative errno: the open is answered without. -EBUSY: other opens are
  * passed through, and this one cannot be.

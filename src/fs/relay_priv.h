@@ -72,6 +72,8 @@ void relay_pass_begin_open(struct relay_req *q);
  * others have it open in a way that this open cannot join.
  */
 int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct fuse_open_out *out);
+/* relay_pass_note() - the host has just told these attributes. */
+void relay_pass_note(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr);
 /*
  * relay_pass_settle() - make the host's file what the kernel has written to its backing file. 0, or a
  * negative errno: its last page is not on the host.

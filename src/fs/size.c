@@ -12,7 +12,10 @@ void relay_note_attr(struct relay *r, uint64_t nodeid, const struct fuse_attr *a
 {
 	struct inode *i;
 
-	if (!r->dax || !S_ISREG(attr->mode))
+	if (!S_ISREG(attr->mode))
+		return;
+	relay_pass_note(r, nodeid, attr);
+	if (!r->dax)
 		return;
 	i = inode_get(r->inodes, nodeid);
 	if (!i) {

@@ -101,6 +101,23 @@ static int pass_write_host(void *ctx, uint64_t nodeid, const uint64_t *fh, uint6
  * each write, which costs more than the write. So a file that has such privileges is not passed
  * through where it could be written.
  */
+static struct pass_attr_in attr_in(const struct fuse_attr *attr)
+{
+	return (struct pass_attr_in){ .size = attr->size,
+				      .mtime_ns = fuse_mtime_ns(attr),
+				      .ctime_ns = fuse_ctime_ns(attr),
+				      .set_id = attr->mode & (S_ISUID | S_ISGID),
+				      .fixed = attr->flags & FUSE_ATTR_DAX };
+}
+
+void relay_pass_note(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr)
+{
+	const struct pass_attr_in in = attr_in(attr);
+
+	if (r->pass)
+		pass_note(r->pass, nodeid, &in);
+}
+
 static int pass_attr(void *ctx, uint64_t nodeid, struct pass_attr_in *ret)
 {
 	struct relay *r = ctx;
@@ -111,11 +128,7 @@ static int pass_attr(void *ctx, uint64_t nodeid, struct pass_attr_in *ret)
 		e = -ENOTSUP;
 	if (e < 0)
 		return e;
-	*ret = (struct pass_attr_in){ .size = attr.size,
-				      .mtime_ns = fuse_mtime_ns(&attr),
-				      .ctime_ns = fuse_ctime_ns(&attr),
-				      .set_id = attr.mode & (S_ISUID | S_ISGID),
-				      .fixed = attr.flags & FUSE_ATTR_DAX };
+	*ret = attr_in(&attr);
 	return 0;
 }
 

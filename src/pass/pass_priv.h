@@ -34,10 +34,12 @@ struct pass_handle {
 struct pass_file {
 	struct pass_file *next; /* in its bucket */
 	uint64_t nodeid;
-	bool busy;	   /* one thread works on it without the lock; the others wait */
-	bool dying;	   /* evicted, but still in use by a mapping */
-	uint64_t retry_ns; /* when it is dying: not tried again before that */
-	uint64_t used;	   /* number of its last open: the least is evicted first */
+	bool busy;		  /* one thread works on it without the lock; the others wait */
+	bool dying;		  /* evicted, but still in use by a mapping */
+	uint64_t retry_ns;	  /* when it is dying: not tried again before that */
+	uint64_t used;		  /* number of its last open: the least is evicted first */
+	struct pass_attr_in told; /* by pass_note() at told_ns; 0: never */
+	uint64_t told_ns;
 	struct pass_attr_in attr;   /* of when it was composed or settled */
 	struct pass_handle *handle; /* of all opens; 0: it is idle */
 	size_t opens, opens_max;
@@ -83,8 +85,8 @@ static inline bool pass_has_tail(const struct pass_file *f)
  */
 int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh);
 /*
- * pass_file_settle() - write the last page to the host if the guest has changed it. @fh: a handle to
- * write by, or NULL. Returns as pass_settle().
+ * pass_file_settle() - write the last page to the host if the guest has changed it. @fh: a handle
+ * to write by, or NULL. Returns as pass_settle().
  */
 int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh);
 /*
