@@ -498,6 +498,8 @@ static void daemon_end(struct daemon *d)
 	pthread_t watchdog;
 	bool watched = false;
 
+	if (d->pass && fs_dev_broken(d->dev))
+		pass_fail(d->pass);
 	/* Who waits for a lock has the file open, and would hold the mount up. */
 	lock_waits_stop(d->relay.lock_waits);
 	if (d->mount.fd >= 0 && d->workers)
