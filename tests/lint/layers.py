@@ -17,6 +17,7 @@ SEES = {
     "pass": {"base", "dax", "pass"},
     "fs": {"base", "wire", "virtio", "dax", "pass", "fs"},
     "daemon": {"base", "wire", "virtio", "dax", "pass", "fs", "daemon"},
+    "window": {"base", "hw", "virtio", "pass", "window"},
     "host": {"base", "ring", "wire", "host"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
