@@ -10,8 +10,9 @@
 #include "base/cleanup.h"
 
 /*
- * All paths are absolute. A unit test puts a directory of its own in front of them. That is state
- * of the process, so that what reads sysfs needs no parameter for it.
+ * All paths are absolute. A unit test puts a directory of its own in front of them, and in front of
+ * the path of modprobe(8). That is state of the process, so that what reads sysfs needs no
+ * parameter for it.
  */
 
 /* sysfs_set_root() - @root stands in front of all paths; "" is the default. Not copied. */
