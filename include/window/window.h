@@ -60,7 +60,10 @@ const struct window_check *window_checks(size_t *ret_n);
 const struct nd_region *window_region_of(const struct window_facts *f,
 					 const struct phys_range *range);
 
-/* window_meta_of() - the memory for metadata: the one region beside the window's, or NULL. */
+/*
+ * window_meta_of() - the memory for metadata: the one region that is neither over the window nor
+ * over another device, or NULL.
+ */
 const struct phys_range *window_meta_of(const struct window_facts *f);
 
 /* The verbs. Each returns 0 or a negative errno with a sentence in @why. */
@@ -76,6 +79,12 @@ int window_print_config(const char *address, uint64_t metadata, FILE *out, FILE 
 int window_print_status(const char *address, bool json, FILE *out);
 int window_setup(const char *address, const struct why *why);
 int window_remove(const char *address, const struct why *why);
+
+/*
+ * window_lock() - wait until no other vfsdax-window changes anything. Returns a descriptor that
+ * holds the lock until it is closed, or a negative errno.
+ */
+int window_lock(const struct why *why);
 
 /* What has to be loaded, in this order: nd_pmem is there when nd_e820 makes the namespaces. */
 struct window_module {

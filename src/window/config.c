@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/types.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -51,9 +50,6 @@ static int choose_metadata(const struct window_facts *f, uint64_t size, const st
 {
 	const struct phys_range *now = window_meta_of(f), avoid = initrd();
 
-	for (unsigned int i = 0; now && i < f->num_pmem; i++)
-		if (phys_equal(now, &f->pmem[i].range) && f->pmem[i].device)
-			now = NULL;
 	if (now && (!size || now->size == size)) {
 		*ret = *now;
 		return 0;

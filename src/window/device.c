@@ -2,10 +2,8 @@
 // The virtio-fs device: its window, and who has it.
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -87,7 +85,7 @@ int window_device_find(const char *address, const struct why *why, struct window
 		if (err == 0) {
 			found = d;
 			windows++;
-		} else if (r != -EPERM && r != -EACCES) {
+		} else {
 			r = err;
 		}
 	}

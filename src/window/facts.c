@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What this machine and its kernel have now.
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -59,7 +58,8 @@ const struct phys_range *window_meta_of(const struct window_facts *f)
 	const struct phys_range *found = NULL;
 
 	for (unsigned int i = 0; i < f->num_pmem; i++) {
-		if (!f->device_error && phys_overlap(&f->pmem[i].range, &f->device.window))
+		if (f->pmem[i].device ||
+		    (!f->device_error && phys_overlap(&f->pmem[i].range, &f->device.window)))
 			continue;
 		if (found)
 			return NULL;

@@ -31,6 +31,8 @@ static const char usage_text[] =
 	"    -h, --help        print this help\n"
 	"    -V, --version     print the version\n";
 
+static const char *const verbs[] = { "print-config", "status", "setup", "remove" };
+
 struct arguments {
 	const char *verb;
 	const char *address; /* or NULL */
@@ -91,12 +93,13 @@ static int parse(int argc, char **argv, struct arguments *ret)
 			return EXIT_USAGE;
 		}
 	}
-	if (optind + 1 != argc) {
-		log_err("one verb is needed: print-config, status, setup or remove");
-		return EXIT_USAGE;
-	}
-	ret->verb = argv[optind];
-	return 0;
+	for (size_t i = 0; optind + 1 == argc && i < ARRAY_SIZE(verbs); i++)
+		if (!strcmp(argv[optind], verbs[i]))
+			ret->verb = verbs[i];
+	if (ret->verb)
+		return 0;
+	log_err("one verb is needed: print-config, status, setup or remove");
+	return EXIT_USAGE;
 }
 
 static int run(const struct arguments *a)
@@ -105,22 +108,19 @@ static int run(const struct arguments *a)
 	const struct why why = { text, sizeof(text) };
 	int r;
 
+	/* Others see neither addresses nor the whole configuration space of a device. */
+	if (geteuid()) {
+		log_err("root is needed");
+		return EXIT_NO;
+	}
 	if (!strcmp(a->verb, "status"))
 		return window_print_status(a->address, a->json, stdout) ? 0 : EXIT_NO;
-	if (!strcmp(a->verb, "print-config")) {
+	if (!strcmp(a->verb, "print-config"))
 		r = window_print_config(a->address, a->metadata, stdout, stderr, &why);
-	} else if (!strcmp(a->verb, "setup") || !strcmp(a->verb, "remove")) {
-		if (geteuid()) {
-			log_err("root is needed");
-			return EXIT_NO;
-		}
-		r = a->verb[0] == 's' ? window_setup(a->address, &why)
-				      : window_remove(a->address, &why);
-	} else {
-		log_err("unknown verb \"%s\": print-config, status, setup or remove is needed",
-			a->verb);
-		return EXIT_USAGE;
-	}
+	else if (!strcmp(a->verb, "setup"))
+		r = window_setup(a->address, &why);
+	else
+		r = window_remove(a->address, &why);
 	if (r < 0)
 		log_err("%s", text[0] ? text : strerror(-r));
 	return r < 0 ? EXIT_NO : 0;

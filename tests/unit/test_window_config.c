@@ -65,6 +65,14 @@ static void wrong_ones_are_replaced(void **state)
 	machine_iomem(MACHINE_WINDOW + MACHINE_SIZE / 2, MACHINE_SIZE, 0, 0);
 	assert_string_equal(config(NULL, 0),
 			    "memmap=1024M!0xff00000000 memmap=64M!0x20000000" TAIL);
+	tree_put("/proc/iomem", "20000000-23ffffff : Persistent Memory (legacy)\n"
+				"24000000-7ffd9fff : System RAM\n"
+				"ff00000000-ffffffffff : PCI Bus 0000:00\n"
+				"  ff00000000-ff3fffffff : " MACHINE_DEVICE "\n"
+				"  ff40000000-ff7fffffff : Persistent Memory (legacy)\n"
+				"    ff40000000-ff40003fff : 0000:00:01.0\n");
+	assert_string_equal(config(NULL, 0),
+			    "memmap=1024M!0xff00000000 memmap=64M!0x20000000" TAIL);
 }
 
 static void initrd_is_avoided(void **state)
