@@ -64,7 +64,7 @@ assert status["usable"] == (sys.argv[2] == "yes"), status
 assert status["usable"] == all(c["ok"] for c in status["checks"]), status' "$work/json" "$1"
 }
 
-# The parameters that this machine was started with; for a machine that was started without, see below.
+# The parameters that this machine was started with; no_parameters() has a machine without.
 config()
 {
 	local parameters
@@ -168,8 +168,7 @@ refused_while_mounted()
 
 unmounted()
 {
-	guest umount "$mnt"
-	script 'for i in $(seq 100); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
+	unmount_it
 	nothing_mapped
 }
 
@@ -252,13 +251,12 @@ wrong_words()
 	says_no "setup --device=0000:00:12.0" 'no virtio-fs device at 0000:00:12.0'
 }
 
-# shift_window BYTES - where the window is in this machine, and that much behind, as memmap= takes it
+# shift_window BYTES - a range that begins so much behind the window's begin, as memmap= takes it
 shift_window()
 {
 	local window
 	read -r window _ <"$lab_run/$vm_name/pmem"
-	window=$(printf '%s!%#x' "${window%@*}" $((${window#*@} + $1)))
-	echo "$window"
+	printf '%s!%#x\n' "${window%@*}" $((${window#*@} + $1))
 }
 
 # Parameters of a machine that was changed: nothing is loaded, and the right ones are printed.
