@@ -22,8 +22,10 @@ FILE = re.compile(r"[\w*-]+(?:/[\w*-]+)*\.(?:[ch]|sh|py|md|scd|ini)")
 FUNCTION = re.compile(r"([a-z]\w*_\w*)\(\)")
 KERNEL = "fs/fuse/"  # in the sources of Linux
 # In a row, or in a sentence: `NAME` (VALUE). A name without a value need only exist.
-CONSTANT = re.compile(r"`([A-Z][A-Z0-9_]+)`(?:(?: \| | \()(\d+)(?: (KiB|MiB|us|ms|s))?(?= \||\)))?")
+CONSTANT = re.compile(r"`([A-Z][A-Z0-9_]+|[a-z]+(?:_[a-z]+)*)`(?:(?: \| | \()(\d+)(?: (KiB|MiB|us|ms|s))?(?= \||\)))?")
 UNITS = {"": 1, "KiB": 1024, "MiB": 1 << 20, "us": 1000, "ms": 1000_000, "s": 1000_000_000}
+PARAMS = "include/policy/params.h"  # a list of numbers, in lower case
+PARAM = re.compile(r"\bX\((\w+), ([^,]+), ")
 DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+([A-Z]\w*)[ \t]+(.+?)[ \t]*(?:/[/*].*)?$", re.M)
 
 
@@ -82,7 +84,8 @@ def constants(text, defines):
     for name, number, unit in CONSTANT.findall(text):
         values = value(name, defines)
         if name not in defines:
-            yield f"no such constant: {name}"
+            if name.isupper():  # otherwise it is some other word
+                yield f"no such constant: {name}"
         elif number and int(number) * UNITS[unit] not in values:
             yield f"{name} is {number} {unit} in the document, {sorted(values)} in the sources"
     for row in re.findall(r"(?m)^\| `[A-Z].*$", text):
@@ -104,6 +107,8 @@ def main():
     words = set(re.findall(r"\w+", sources))
     defines = {}
     for name, expression in DEFINE.findall(sources):
+        defines.setdefault(name, []).append(expression)
+    for name, expression in PARAM.findall((root / PARAMS).read_text(encoding="utf-8")):
         defines.setdefault(name, []).append(expression)
     documents = sorted(f for f in files if f.endswith(".md") or f == "NEWS")
     wrong, counted = [], 0
