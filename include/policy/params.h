@@ -14,7 +14,7 @@
 	X(extents, 4, 1, "the largest extent is the window divided by this")                         \
 	X(regions, 256, 1, "a region is the window divided by this")                                 \
 	X(fill_eighths, 7, 0, "eighths of a block that must be file")                                \
-	X(room_doublings, 2, 0, "doublings of a region where there is room for it")                  \
+	X(free_doublings, 2, 0, "doublings of a region where there is free space")                  \
 	X(growth_part, 4, 1, "a file must grow by one part of so many to be mapped longer")          \
 	/* Evidence. */                                                                            \
 	X(pressure_part, 2, 1, "pressure ends when the window divided by this is free")              \

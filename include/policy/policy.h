@@ -23,14 +23,14 @@
  *
  * Theory of operation
  *
- * While there is room, what is touched is mapped, in pieces as large as the file and the window
+ * While there is space, what is touched is mapped, in pieces as large as the file and the window
  * bear, because the number of mappings is what costs. A file that fits is mapped whole. A
  * sequential reader of a file that is larger than the largest extent gets extents that double.
  *
  * The window is under pressure from when it was full until half of it is free again. Then a mapping
  * must be earned. A miss goes over the virtqueue and counts in a ghost: an entry of a small table
  * of regions that were asked for and are not mapped. A region is mapped, in place of the coldest of
- * some extents if there is no room, when
+ * some extents if there is no free block, when
  *   1. its ghost count exceeds three times the victim's hits per region by three standard
  *      deviations (of a count, its square root): where all regions are asked for alike, a
  *      replacement gains nothing; and
@@ -46,7 +46,7 @@
  * lock and marks the regions that the next miss may map as due. That next miss goes to
  * policy_count() and policy_place().
  *
- * Small files count their own misses, even while there is room: each takes a mapping for itself and
+ * Small files count their own misses, even while there is space: each takes a mapping for itself and
  * gives few hits for it. Mapping a file of no more than a region is paid for in any case.
  *
  * A sequential reader under pressure gets a block so large that its hits pay for the replacement
@@ -203,7 +203,7 @@ static inline bool policy_log_full(const struct policy_log *log)
 
 /*
  * policy_count_log() - count the misses of @log and empty it. False: misses are not counted now,
- * because there is room or the host refuses; the log is emptied all the same.
+ * because there is space or the host refuses; the log is emptied all the same.
  */
 bool policy_count_log(struct policy *p, const struct policy_window *w, struct policy_log *log);
 

@@ -16,14 +16,16 @@
  *
  * States of an extent, and who may do what in each:
  *
- *  PENDING   Somebody has decided to map a range: it stands in inode.pending, so that nobody maps
- * the same range twice, and belongs to the thread that maps it (the one that missed, or the
- * janitor). Not in the index, not in the clock. Others are served over the virtqueue. LIVE      In
- * the index and in the clock. Its window range may be touched by whoever found it in the index and
- * is pinned (pin.h). LEAVING   Out of the index and out of the clock; belongs to dax.leaving. Its
- * window range may be touched by those who were pinned before it left. The janitor waits for them,
- * asks the host to unmap a batch, gives the blocks back and frees it. The inode may be gone
- * meanwhile.
+ *  PENDING   Somebody has decided to map a range: it stands in inode.pending, so that nobody
+ *            maps the same range twice, and belongs to the thread that maps it (the one that
+ *            missed, or the janitor). Not in the index, not in the clock. Others are served over
+ *            the virtqueue.
+ *  LIVE      In the index and in the clock. Its window range may be touched by whoever found it
+ *            in the index and is pinned (pin.h).
+ *  LEAVING   Out of the index and out of the clock; belongs to dax.leaving. Its window range may
+ *            be touched by those who were pinned before it left. The janitor waits for them, asks
+ *            the host to unmap a batch, gives the blocks back and frees it. The inode may have
+ *            been destroyed meanwhile.
  *
  *   (made) -> PENDING -> LIVE -> LEAVING -> (freed)
  *                \-> (freed: refused, cancelled before it was mapped)
@@ -87,8 +89,8 @@ struct dax_inode {
 	struct index index;
 	struct inode_share *share;
 	struct extent *pending;
-	unsigned int extents; /* PENDING, LIVE, and those that an evictor has in its hands */
-	unsigned int held;    /* LEAVING, but still in an evictor's hands */
+	unsigned int extents; /* PENDING, LIVE, and those that are being evicted */
+	unsigned int held;    /* LEAVING, but still being evicted */
 	bool ever_mapped;
 	_Atomic bool no_write;	/* the host refused a writable mapping; read without the lock */
 	unsigned int refusals;	/* since the last grant, up to a limit */

@@ -21,7 +21,7 @@ void dax_leaving_add_locked(struct dax *d, struct extent *e)
 	d->leaving = e;
 	d->nleaving++;
 	d->leaving_bytes += UINT64_C(1) << e->shift;
-	/* The first starts the janitor's wait for company, the last ends it. */
+	/* The first starts the janitor's wait for more, the last ends it. */
 	if (d->nleaving == 1 || d->nleaving == LEAVE_ENOUGH)
 		(void)pthread_cond_signal(&d->work);
 }

@@ -47,7 +47,7 @@ bool hotter(const struct policy *p, uint32_t count, uint64_t heat)
 	return ahead * ahead > sigmas * sigmas * POLICY_HEAT_ONE * asked;
 }
 
-/* Are misses counted now? With room they are mapped, and with space about to come soon, too. */
+/* Are misses counted now? With free space they are mapped, and with space about to come soon, too. */
 static bool counting(const struct policy *p, const struct policy_window *w)
 {
 	return under_pressure(p, w) && !w->leaving && !w->refusing;

@@ -15,7 +15,7 @@ static bool larger_than(uint64_t limit, unsigned int shift)
 	return limit > UINT64_C(1) << shift;
 }
 
-/* Is there no room for a block of 2^shift, unless another is evicted? */
+/* Is there no free block of 2^shift, or no mapping for it? */
 static bool full(const struct policy_window *w, unsigned int shift)
 {
 	return w->live >= w->budget || w->largest < (int)shift;
@@ -37,7 +37,7 @@ bool policy_growth_pays(const struct policy *p, const struct policy_miss *m)
 	return can >= m->present_len + MAX(m->present_len / p->params.growth_part, GROWTH_MIN);
 }
 
-/* The placement before it is known whether there is room. */
+/* The placement before it is known whether there is space. */
 static void wish(const struct policy *p, struct policy_file *f, const struct policy_miss *m,
 		 bool sequential, struct placement *pl)
 {
@@ -108,14 +108,14 @@ static bool place_stream(struct policy *p, const struct policy_window *w,
 	return true;
 }
 
-/* A region, or some together where there is room. */
+/* A region, or some together where there is space. */
 static void shape_region(const struct policy *p, const struct policy_window *w,
 			 const struct policy_miss *m, struct placement *pl)
 {
 	unsigned int shift = block_best(p, m->off, m->limit, p->region_shift), max;
 
 	if (!full(w, shift)) {
-		max = MIN(p->region_shift + (unsigned int)p->params.room_doublings,
+		max = MIN(p->region_shift + (unsigned int)p->params.free_doublings,
 			  (unsigned int)w->largest);
 		shift = block_best(p, m->off, m->limit, MIN(max, p->max_shift));
 	}
@@ -168,7 +168,7 @@ void policy_replace(struct policy *p, const struct policy_miss *m, struct placem
 struct placement policy_place(struct policy *p, struct policy_file *f,
 			      const struct policy_window *w, const struct policy_miss *m)
 {
-	bool sequential = policy_sequential(p, f), pressed = under_pressure(p, w), room;
+	bool sequential = policy_sequential(p, f), pressed = under_pressure(p, w), now;
 	struct placement pl = nothing;
 
 	if (m->limit < p->params.small_file && ++f->misses <= p->params.small_file_misses)
@@ -180,9 +180,9 @@ struct placement policy_place(struct policy *p, struct policy_file *f,
 	if (w->refusing)
 		return pl;
 	atomic_store_explicit(&p->pressed, pressed, memory_order_relaxed);
-	room = larger_than(m->limit, p->region_shift) && !declines(pressed, sequential);
+	now = larger_than(m->limit, p->region_shift) && !declines(pressed, sequential);
 	/* What another is mapping a part of, goes over the virtqueue until that is there. */
-	if (room && (pending(&pl, m) || place_free(p, w, m, pressed, &pl)))
+	if (now && (pending(&pl, m) || place_free(p, w, m, pressed, &pl)))
 		return pl;
 	if (w->leaving)
 		pl.what = PLACE_UNMAP_FIRST;

@@ -447,7 +447,7 @@ static void pending_is_not_paid_for(void **state)
 	e = dax_extent_new_locked(di, &pending, WOFF(0));
 	(void)pthread_mutex_unlock(&di->share->lock);
 	assert_non_null(e);
-	/* Under pressure a sequential reader pays for room: a quarter of the window is left. */
+	/* Under pressure a sequential reader pays for space: a quarter of the window is left. */
 	(void)pthread_mutex_lock(&d->lock);
 	for (unsigned int i = 0; i < ARRAY_SIZE(full); i++)
 		assert_int_equal(dax_space_get_locked(d, 23, &full[i]), 0);
@@ -557,7 +557,7 @@ static void declined_and_counted(void **state)
 	for (uint64_t off = 0; off < 31 * MIB; off += 128 * KIB + 4096)
 		(void)dax_read(full, FOFF(off), BUF, 4096, 31 * MIB);
 	assert_true(dax_declines(hot, at));
-	/* What would go on where the last access ended may get room; it is not declined unseen. */
+	/* What would go on where the last access ended may get space; it is not declined without asking. */
 	miss(hot, FOFF(0), 4 * MIB);
 	assert_false(dax_declines(hot, FOFF(4096)));
 	assert_true(dax_declines(hot, at));

@@ -176,7 +176,7 @@ static void a_few_mappings_may_be_owed(void **state)
 {
 	struct policy_miss m = miss_at(0, REGION);
 
-	/* A file of a region pays even with room: four at once, by nobody's requests. */
+	/* A file of a region pays even with free space: four at once, by nobody's requests. */
 	for (unsigned int i = 0; i < 4; i++, m.node++)
 		assert_int_equal(place(&m).what, PLACE_LATER);
 	assert_int_equal(place(&m).what, PLACE_NOT);
