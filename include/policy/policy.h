@@ -46,8 +46,8 @@
  * lock and marks the regions that the next miss may map as due. That next miss goes to
  * policy_count() and policy_place().
  *
- * Small files count their own misses, even while there is space: each takes a mapping for itself and
- * gives few hits for it. Mapping a file of no more than a region is paid for in any case.
+ * Small files count their own misses, even while there is space: each takes a mapping for itself
+ * and gives few hits for it. Mapping a file of no more than a region is paid for in any case.
  *
  * A sequential reader under pressure gets a block so large that its hits pay for the replacement
  * twice, in place of what it has passed, whose hits are taken back for that. It may owe some
@@ -58,10 +58,10 @@
  * policy; those that take a struct policy_file also need the caller's lock for that file.
  */
 
-#define POLICY_DUE	  8u
-#define POLICY_LOG_MISSES 7u /* with the one that finds the log full, eight for each lock */
-#define POLICY_GHOSTS	  4096u
-#define POLICY_GHOST_SET  4u /* places of the table where one region's ghost may be */
+#define POLICY_DUE	  8u	/* few are needed: the next miss of a region takes its mark */
+#define POLICY_LOG_MISSES 7u	/* a log fills a cache line */
+#define POLICY_GHOSTS	  4096u /* regions of 16 windows; 32 KiB */
+#define POLICY_GHOST_SET  4u	/* places of the table where one region's ghost may be */
 
 /* One region that was asked for and is not mapped. Two that share a tag are counted as one. */
 struct ghost {

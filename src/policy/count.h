@@ -20,8 +20,8 @@ static inline bool declines(bool pressed, bool sequential)
 uint32_t count_miss(struct policy *p, uint64_t key);
 
 /*
- * affordable() - may a region that was asked for @count times be mapped now, as far as the janitor
- * and the tokens go? @full: in place of another.
+ * affordable() - may a region that was asked for @count times be mapped now, as far as the
+ * background work and the tokens go? @full: in place of another.
  */
 bool affordable(const struct policy *p, const struct policy_window *w, uint32_t count, bool full);
 

@@ -6,7 +6,7 @@
 #include "shape.h"
 #include "tokens.h"
 
-#define GROWTH_MIN (64 * KIB)
+#define GROWTH_MIN (64 * KIB) /* less than the smallest block is not worth a mapping */
 
 static const struct placement nothing = { .what = PLACE_NOT };
 

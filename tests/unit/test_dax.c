@@ -557,7 +557,7 @@ static void declined_and_counted(void **state)
 	for (uint64_t off = 0; off < 31 * MIB; off += 128 * KIB + 4096)
 		(void)dax_read(full, FOFF(off), BUF, 4096, 31 * MIB);
 	assert_true(dax_declines(hot, at));
-	/* What would go on where the last access ended may get space; it is not declined without asking. */
+	/* What would go on where the last access ended may get space; so it is not declined. */
 	miss(hot, FOFF(0), 4 * MIB);
 	assert_false(dax_declines(hot, FOFF(4096)));
 	assert_true(dax_declines(hot, at));
