@@ -62,7 +62,7 @@ all_rows_printed()
 		row=${group_row#*/}
 		grep -q "^$row, " "$work/out"
 	done
-	[ "$rows" = 66 ]
+	[ "$rows" = 68 ]
 	[ "$("$bench" --list --groups jobs | wc -l)" = 30 ]
 	# The form of the patch series: a line for each configuration
 	[ "$(grep -cE '^(vfsdaxfuse|virtiofs) +(seq|rand)(read|write|rw)-.*MiB/s\)$' "$work/out")" = 68 ]
@@ -73,7 +73,7 @@ every_cell_is_measured()
 {
 	read_json '
 without = {"memory/daemon", "idle/daemon-cpu", "meta/git-status"}
-assert len(results) == 66, len(results)
+assert len(results) == 68, len(results)
 for name, r in results.items():
     assert set(r) == {"vfsdaxfuse", "virtiofs"}, (name, r)
     for config, cell in r.items():
@@ -117,7 +117,7 @@ bytes_came_through()
 
 page_is_complete()
 {
-	[ "$(grep -c '<svg' "$work/page.html")" = 9 ]
+	[ "$(grep -c '<svg' "$work/page.html")" = 10 ]
 	grep -q 'randrw-mmap-multi' "$work/page.html"
 	fails grep -Eq '(src|href)="(http|[a-z]+\.)' "$work/page.html"
 }
