@@ -60,6 +60,35 @@ def first_line(command):
     return r.stdout.strip().splitlines()[0] if r.stdout.strip() else "not there"
 
 
+def daemon_stats(mountpoint):
+    """The counters of the vfsdaxfuse that serves a mount, by its option stats=, or None."""
+    pid = daemon_of(mountpoint)
+    if not pid:
+        return None
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="surrogateescape") as f:
+        found = re.search(r"[\0,]stats=([^,\0]+)", f.read())
+    if not found:
+        return None
+    path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), found.group(1))
+    try:
+        os.unlink(path)	# the daemon renames a new file into place
+    except FileNotFoundError:
+        pass
+    os.kill(int(pid), signal.SIGUSR1)
+    for _ in range(100):
+        try:
+            with open(path, encoding="ascii") as f:
+                return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", f.read())}
+        except FileNotFoundError:
+            time.sleep(0.05)
+    return None
+
+
+def data_bytes(stats):
+    """Data that the daemon has moved, whichever way."""
+    return sum(stats[f"{way}_{what}_bytes"] for way in ("dax", "virtqueue") for what in ("read", "write"))
+
+
 class GuestTarget:
     """Mounts of this machine that somebody else made."""
 
@@ -148,12 +177,8 @@ class GuestTarget:
         """What is known of the data that took the way over the daemon or the host, or None."""
         if not config.passthrough:
             return None
-        pid = daemon_of(config.directory)
-        if not pid:
-            return None
-        with open(f"/proc/{pid}/io", encoding="ascii") as f:
-            numbers = dict(line.split(": ") for line in f)
-        return {"daemon_bytes": int(numbers["rchar"]) + int(numbers["wchar"])}
+        stats = daemon_stats(config.directory)
+        return {"daemon_bytes": data_bytes(stats)} if stats else None
 
     def sh(self, text, timeout):
         """A line of shell; status, output and errors."""
@@ -277,10 +302,11 @@ class LabTarget(GuestTarget):
             return None
         try:
             stats = self.lab.host_stats()
+            daemon = {"daemon_bytes": data_bytes(self.lab.stats())} if config.passthrough else {}
         except RuntimeError as e:
-            raise Failed(str(e)) from e
+            raise Failed(self.lab.why(e)) from e
         return {"host_bytes": stats["read_bytes"] + stats["write_bytes"],
-                "host_requests": stats.get("read", 0) + stats.get("write", 0)}
+                "host_requests": stats.get("read", 0) + stats.get("write", 0), **daemon}
 
     def sh(self, text, timeout):
         r = self.lab.run(text, timeout)
