@@ -8,16 +8,16 @@ import shlex
 
 DATA_FILES = 4
 GROUPS = ["jobs", "large", "latency", "cold", "pressure", "meta", "small", "open", "memory", "idle"]
-# Of the others passthrough says nothing: they are of names, of files larger than the window, of the daemon.
+# Passthrough is measured in these. The others are about names, the daemon, and files larger than the window.
 PASS_GROUPS = ["jobs", "large", "latency", "open"]
-# Of a row that is passed through the host gets no request to read or write; these allow for last pages.
+# With passthrough no data comes by requests, except for last pages: the most that a row may have, and still count.
 PASS_REQUESTS, PASS_BYTES = 8, 2**16
 ENGINES = ["psync", "libaio", "mmap"]
 PATTERNS = {"seqread": "read", "randread": "randread", "seqwrite": "write",
             "randwrite": "randwrite", "randrw": "randrw"}
 FACTORS = [0.5, 1, 2, 4]
-# Of the time that a run is expected to take: what fio takes besides its runtime, and a slow rate.
-FIO_S, MIB_S, FILES_S = 0.9, 300, 150
+# To estimate how long a run takes: seconds of a fio job besides its runtime, MiB and files a second.
+FIO_S, MIB_S, FILES_S = 1.2, 300, 150
 
 
 class Failed(Exception):
@@ -99,7 +99,8 @@ def fio(target, config, job, timeout):
     if result["error"]:
         raise Failed(fio_reason(job, output, errors))
     r = {"read": result["read"]["bw_bytes"] / 2**20, "write": result["write"]["bw_bytes"] / 2**20,
-         "bytes": result["read"]["io_bytes"] + result["write"]["io_bytes"], "fio": result}
+         "bytes": result["read"]["io_bytes"] + result["write"]["io_bytes"],
+         "minor_faults": result["minf"], "fio": result}
     if not r["bytes"]:
         raise Failed("fio did nothing in its time: --seconds is too short")
     if config.passthrough:

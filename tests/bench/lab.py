@@ -253,18 +253,19 @@ class Lab(Host):
     def use_window(self, by_kernel):
         """Give the window to the kernel as persistent memory, or to the device's driver.
 
-        The kernel's virtiofs and VFIO cannot have it while the kernel has, and the other way round.
+        Neither can have it while the other has. Regions are made once for each boot.
         """
-        if by_kernel == self.kernel_has_window:
-            return
         def do(*verbs):
             self.guest("".join(f"{PASS_GUEST} {v} >/dev/null; " for v in verbs))
 
+        if by_kernel == self.kernel_has_window:
+            return
+        self.kernel_has_window = None	# if this fails, the next call does all of it again
         if by_kernel:
             do("take")
             if self.host_stats()["live_mappings"]:
                 raise RuntimeError("a file is mapped in the window: the namespace would be written into it")
-            do(*(["fsdax 1"] if self.regions_made else ["modules", "fsdax 0", "fsdax 1"]))
+            do(*(["undo 1"] if self.regions_made else ["modules", "fsdax 0"]), "fsdax 1")
             self.regions_made = True
         else:
             do("undo 1", "give")
