@@ -17,7 +17,7 @@ PATTERNS = {"seqread": "read", "randread": "randread", "seqwrite": "write",
             "randwrite": "randwrite", "randrw": "randrw"}
 FACTORS = [0.5, 1, 2, 4]
 # To estimate how long a run takes: seconds of a fio job besides its runtime, MiB and files a second.
-FIO_S, MIB_S, FILES_S = 1.2, 300, 150
+FIO_S, MIB_S, FILES_S = 1.0, 300, 150
 
 
 class Failed(Exception):
