@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 VM = os.path.join(TESTS, "vm", "vm")
 MNT = "/mnt/host"
-PASS_GUEST = "/opt/vfsdaxfuse-src/tests/e2e/pass-guest.sh"
+VFSDAX_WINDOW = "/opt/vfsdaxfuse/sbin/vfsdax-window"
 PASSTHROUGH = {"passthrough-all": "passthrough=all", "passthrough-ro": "ro,passthrough=ro"}
 # Of the yardstick in the virtual machine: data.0 and so on, one for each job, in its memory.
 YARDSTICK_FILES, YARDSTICK_MIB = 4, 16
@@ -152,7 +152,7 @@ class Lab(Host):
                  virtiofsd=False, parent=None, passthrough=False):
         super().__init__(window, host_args, queues, parent)
         self.kernel, self.mem, self.passthrough = kernel, mem, passthrough
-        self.regions_made = self.kernel_has_window = False
+        self.kernel_has_window = False
         self.name = f"bench-{os.getpid()}"
         self.stock, self.stock_missing = None, ""
         if not virtiofsd:
@@ -207,7 +207,7 @@ class Lab(Host):
                         self.socket, *self.start_virtiofsd(),
                         *(["--pmem-window"] if self.passthrough else [])],
                        check=True, stdout=sys.stderr)
-        self.alive, self.regions_made, self.kernel_has_window = True, False, False
+        self.alive, self.kernel_has_window = True, False
 
     def halt(self):
         if self.alive:
@@ -253,22 +253,14 @@ class Lab(Host):
     def use_window(self, by_kernel):
         """Give the window to the kernel as persistent memory, or to the device's driver.
 
-        Neither can have it while the other has. Regions are made once for each boot.
+        Neither can have it while the other has.
         """
-        def do(*verbs):
-            self.guest("".join(f"{PASS_GUEST} {v} >/dev/null; " for v in verbs))
-
         if by_kernel == self.kernel_has_window:
             return
-        self.kernel_has_window = None	# if this fails, the next call does all of it again
-        if by_kernel:
-            do("take")
-            if self.host_stats()["live_mappings"]:
-                raise RuntimeError("a file is mapped in the window: the namespace would be written into it")
-            do(*(["undo 1"] if self.regions_made else ["modules", "fsdax 0"]), "fsdax 1")
-            self.regions_made = True
-        else:
-            do("undo 1", "give")
+        self.kernel_has_window = None	# if this fails, the next call does it again
+        if by_kernel and self.host_stats()["live_mappings"]:
+            raise RuntimeError("a file is mapped in the window: the namespace would be written into it")
+        self.guest(f"{VFSDAX_WINDOW} {'setup' if by_kernel else 'remove'}")
         self.kernel_has_window = by_kernel
 
     def mount(self, how):

@@ -8,7 +8,6 @@ pci=/sys/bus/pci
 device=0000:00:10.0
 usage="usage: pass-guest.sh VERB [ARGUMENT...]
   take                  the virtio-fs device goes to vfio-pci
-  give                  and back to the kernel's own driver
   modules               load what makes regions usable
   fsdax N | devdax N    a namespace in region N; prints its name
   undo N                remove it
@@ -24,15 +23,6 @@ take()
 	[ ! -e "$dir/driver" ] || echo $device >"$dir/driver/unbind"
 	echo $device >$pci/drivers_probe
 	[ "$(basename "$(readlink "$dir/driver")")" = vfio-pci ]
-}
-
-give()
-{
-	local dir=$pci/devices/$device
-	echo >"$dir/driver_override"
-	[ ! -e "$dir/driver" ] || echo $device >"$dir/driver/unbind"
-	echo $device >$pci/drivers_probe
-	[ -e "$dir/driver" ]
 }
 
 modules()
@@ -113,7 +103,7 @@ uncompose()
 
 verb=${1-}
 case $verb in
-take | give | modules | fsdax | devdax | undo | compose | uncompose)
+take | modules | fsdax | devdax | undo | compose | uncompose)
 	shift
 	$verb "$@"
 	;;
