@@ -47,14 +47,15 @@ static const struct {
 };
 
 static const char usage[] =
-	"usage: fidelity [--timeout S] [--in-place] DIR [TEST...]\n"
+	"usage: fidelity [--timeout S] [--in-place] [--reopen] DIR [TEST...]\n"
 	"       fidelity --list\n"
 	"       fidelity --uid                     print the effective user\n"
 	"       fidelity --lock|--flock FILE       take a lock, print 'locked', hold it until "
 	"the\n"
 	"                                          end of stdin; 1 when another has it\n"
 	"       fidelity --lock-wait|--flock-wait FILE  the same, and wait for it\n"
-	"Runs the tests, or these, in directories of their own in DIR, or in DIR itself. Prints\n"
+	"Runs the tests, or these, in directories of their own in DIR, or in DIR itself. With\n"
+	"--reopen, files that tests make are opened anew, so that they can be passed through. Prints\n"
 	"'pass GROUP TEST', 'fail GROUP TEST - REASON' or 'unsupported GROUP TEST - REASON'.\n";
 
 void as_user(const struct identity *who, void (*fn)(void *), void *arg)
@@ -200,6 +201,8 @@ int main(int argc, char **argv)
 			timeout_s = (int)strtol(*++arg, NULL, 0);
 		else if (!strcmp(*arg, "--in-place"))
 			in_place = true;
+		else if (!strcmp(*arg, "--reopen"))
+			create_reopens = true;
 		else
 			break;
 	}

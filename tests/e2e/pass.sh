@@ -12,6 +12,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/guest.sh"
 # shellcheck source=tests/e2e/cross.sh
 . "$here/cross.sh"
+# shellcheck source=tests/e2e/pass-lib.sh
+. "$here/pass-lib.sh"
 
 usage="usage: pass.sh [--kernel 6.12|backports] [BUILD-DIRECTORY]
 The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
@@ -21,23 +23,6 @@ build=$native_build
 guest_fstest=$lab_prefix/build/tests/e2e/fstest
 guest_fidelity=$lab_prefix/build/tests/e2e/fidelity
 mnt=/mnt/host device=0000:00:10.0
-
-# The kernel's namespaces, as a person makes them after each start.
-namespaces()
-{
-	install_links
-	guest vfsdax-window setup
-}
-
-devices()
-{
-	script 'ls /sys/block | grep -c ^dm- || true'
-}
-
-nothing_composed()
-{
-	[ "$(devices)" = 0 ]
-}
 
 verify_a()
 {
@@ -275,13 +260,6 @@ many_opens()
 	done >"$work/many"
 	vm push "$work/many" /run
 	guest sh -e /run/many
-}
-
-unmounted()
-{
-	unmount_it
-	nothing_composed
-	nothing_mapped
 }
 
 # The kernel goes on reading for who has the file open. QEMU 11.1 does not survive a new start of the device.

@@ -20,17 +20,28 @@
 
 static const char usage[] =
 	"usage: pass_cases DIR open|data|window|killpriv|last [TEST...]\n"
-	"DIR is a mount of pass_server with the files a and w. Prints lines as fstest does.\n";
+	"DIR is a mount of pass_server with the files a and w. Prints lines as fstest does.\n"
+	"       pass_cases DIR mount [TEST...]\n"
+	"DIR is in a mount of vfsdaxfuse with passthrough=all.\n"
+	"       pass_cases --list GROUP\n"
+	"       pass_cases --sizes make|write|check-written|store|check-stored DIR STEP\n"
+	"Files of 1 to 8193 bytes, each STEPth and those around whole pages: make them; read them "
+	"by a\n"
+	"mapping and without, and change their last byte by a write; check that; the same by a "
+	"store to\n"
+	"the mapping; check that.\n";
 
 static const struct {
 	const char *name;
 	const struct test *tests;
+	bool own_directory; /* each test has one of its own */
 } groups[] = {
 	{ "open", pass_open_tests },
 	{ "data", pass_data_tests },
 	{ "window", pass_window_tests },
 	{ "killpriv", pass_killpriv_tests }, /* with pass_server --killpriv */
 	{ "last", pass_last_tests },
+	{ "mount", pass_mount_tests, true },
 };
 
 void tell(const char *name, const char *value)
@@ -96,11 +107,11 @@ void begin(void)
 	OK(chmod("a", 0666));
 }
 
-static int run_one(const struct test *t, const char *dir)
+static int run_one(const struct test *t, const char *dir, bool in_place)
 {
 	char why[512] = "";
 	time_t began = time(NULL);
-	int result = runner_run(t, dir, true, TIMEOUT_S, why, sizeof(why));
+	int result = runner_run(t, dir, in_place, TIMEOUT_S, why, sizeof(why));
 
 	if (result == REPORT_OK)
 		printf("ok %s - %lld\n", t->name, (long long)(time(NULL) - began));
@@ -108,6 +119,15 @@ static int run_one(const struct test *t, const char *dir)
 		printf("%s %s - %s\n", result == REPORT_SKIP ? "skip" : "not ok", t->name, why);
 	(void)fflush(stdout);
 	return result != REPORT_OK && result != REPORT_SKIP;
+}
+
+static int list(const char *group)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
+		for (const struct test *t = groups[i].tests; t->name; t++)
+			if (!strcmp(group, groups[i].name))
+				puts(t->name);
+	return 0;
 }
 
 static bool named(const char *name, char **names)
@@ -122,15 +142,19 @@ static bool named(const char *name, char **names)
 
 int main(int argc, char **argv)
 {
-	int failed = 0, n = 0;
+	int failed = 0, n = 0, status;
 
+	if (argc > 1 && !strcmp(argv[1], "--sizes") && (status = sizes_main(argc, argv)) >= 0)
+		return status;
+	if (argc == 3 && !strcmp(argv[1], "--list"))
+		return list(argv[2]);
 	for (size_t i = 0; argc >= 3 && i < ARRAY_SIZE(groups); i++) {
 		if (strcmp(groups[i].name, argv[2]) != 0)
 			continue;
 		for (const struct test *t = groups[i].tests; t->name; t++) {
 			if (!named(t->name, argv + 3))
 				continue;
-			failed += run_one(t, argv[1]);
+			failed += run_one(t, argv[1], !groups[i].own_directory);
 			n++;
 		}
 	}

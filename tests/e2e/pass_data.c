@@ -23,15 +23,10 @@
 
 static const int ways[] = { PASS, BOTH };
 
-/* A store is seen by the next read, a write by the mapping, without a call between. */
-static void coherent(int way)
+void check_coherent(int fd, int other)
 {
 	char buf[5], *p;
-	int fd, other;
 
-	begin();
-	fd = OK(open_as(way, "a", O_RDWR));
-	other = OK(open_as(PASS, "a", O_RDONLY));
 	p = map_file(fd, SIZE, PROT_READ | PROT_WRITE);
 	memcpy(p + 5000, "STORE", 5);
 	read_all(fd, buf, 5, 5000);
@@ -48,6 +43,15 @@ static void coherent(int way)
 	EQ(buf[0], 'W');
 	CHECK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0) == MAP_FAILED);
 	EQ(errno, EACCES);
+}
+
+static void coherent(int way)
+{
+	int fd;
+
+	begin();
+	fd = OK(open_as(way, "a", O_RDWR));
+	check_coherent(fd, OK(open_as(PASS, "a", O_RDONLY)));
 }
 
 static void coherent_plain(void)
@@ -82,33 +86,39 @@ static void *race_stores(void *arg)
 	return arg;
 }
 
-/* A write beside a store in one page at the same time: neither is lost. */
+void check_race(int fd)
+{
+	pthread_t thread;
+
+	race.fd = fd;
+	write_pattern(race.fd, 0, RACE_PAGES * PAGE, 1);
+	race.map = map_file(race.fd, RACE_PAGES * PAGE, PROT_READ | PROT_WRITE);
+	race.stored = race.written = 0;
+	EQ(pthread_create(&thread, NULL, race_stores, NULL), 0);
+	for (int i = 0; i < RACE_PAGES; i++) {
+		meet(&race.written, &race.stored, i);
+		write_all(race.fd, "\1", 1, i * PAGE + 1024);
+	}
+	EQ(pthread_join(thread, NULL), 0);
+	OK(munmap(race.map, RACE_PAGES * PAGE));
+	for (int i = 0; i < RACE_PAGES; i++) {
+		char c;
+
+		read_all(race.fd, &c, 1, i * PAGE + 1024);
+		EQ(c, 1);
+		read_all(race.fd, &c, 1, i * PAGE + 3072);
+		EQ(c, 2);
+	}
+}
+
 static void race_in_one_page(int way)
 {
 	begin();
 	for (int round = 0; round < RACE_ROUNDS; round++) {
-		pthread_t thread;
+		int fd = OK(open_as(way, "a", O_RDWR));
 
-		race.fd = OK(open_as(way, "a", O_RDWR));
-		write_pattern(race.fd, 0, RACE_PAGES * PAGE, 1);
-		race.map = map_file(race.fd, RACE_PAGES * PAGE, PROT_READ | PROT_WRITE);
-		race.stored = race.written = 0;
-		EQ(pthread_create(&thread, NULL, race_stores, NULL), 0);
-		for (int i = 0; i < RACE_PAGES; i++) {
-			meet(&race.written, &race.stored, i);
-			write_all(race.fd, "\1", 1, i * PAGE + 1024);
-		}
-		EQ(pthread_join(thread, NULL), 0);
-		OK(munmap(race.map, RACE_PAGES * PAGE));
-		for (int i = 0; i < RACE_PAGES; i++) {
-			char c;
-
-			read_all(race.fd, &c, 1, i * PAGE + 1024);
-			EQ(c, 1);
-			read_all(race.fd, &c, 1, i * PAGE + 3072);
-			EQ(c, 2);
-		}
-		OK(close(race.fd));
+		check_race(fd);
+		OK(close(fd));
 	}
 }
 
@@ -447,18 +457,13 @@ static void direct_open(void)
 	check_pattern(OK(open("a", O_RDONLY)), 0, SIZE, 2);
 }
 
-static void moved(void)
+void check_moved(int fd, int out)
 {
 	char buf[PAGE];
-	int fd, out, pipes[2], memory = OK(memfd_create("moved", MFD_CLOEXEC));
+	int pipes[2], memory = OK(memfd_create("moved", MFD_CLOEXEC));
 	loff_t from = 4096, to = 65536;
 	off_t begin_at = 0;
-	long reads;
 
-	begin();
-	fd = OK(open_as(PASS, "a", O_RDWR));
-	out = OK(open_as(PASS, "a", O_RDWR));
-	reads = asked("read");
 	for (off_t done = 0; done < SIZE;)
 		done += OK(sendfile(memory, fd, &begin_at, (size_t)(SIZE - done)));
 	check_pattern(memory, 0, SIZE, 1);
@@ -467,24 +472,58 @@ static void moved(void)
 	EQ(OK(splice(pipes[0], NULL, out, &to, sizeof(buf), 0)), sizeof(buf));
 	read_all(fd, buf, sizeof(buf), 65536);
 	EQ(pattern_check(buf, sizeof(buf), 1, 4096), -1);
-	EQ(asked("read"), reads);
-	/* Within the mount the server is asked first; it declines, and the kernel copies. */
-	from = 8192;
-	to = 131072;
+	OK(close(memory));
+}
+
+void check_copied(int fd, int out)
+{
+	int memory = OK(memfd_create("copied", MFD_CLOEXEC));
+	loff_t from = 8192, to = 131072;
+	char buf[PAGE];
+
 	EQ(OK(copy_file_range(fd, &from, out, &to, sizeof(buf), 0)), sizeof(buf));
-	read_all(fd, buf, sizeof(buf), 131072);
+	read_all(out, buf, sizeof(buf), 131072);
 	EQ(pattern_check(buf, sizeof(buf), 1, 8192), -1);
 	from = 0;
 	to = 0;
 	FAILS(copy_file_range(fd, &from, memory, &to, sizeof(buf), 0), EXDEV);
+	OK(close(memory));
+}
+
+static void moved(void)
+{
+	int fd, out;
+	long reads;
+
+	begin();
+	fd = OK(open_as(PASS, "a", O_RDWR));
+	out = OK(open_as(PASS, "a", O_RDWR));
+	reads = asked("read");
+	check_moved(fd, out);
+	EQ(asked("read"), reads);
+	/* Within the mount the server is asked first; it declines, and the kernel copies. */
+	check_copied(fd, out);
 	CHECK(asked("copy") > 0);
+}
+
+int status_of_program(const char *path)
+{
+	int status;
+	pid_t pid = OK(fork());
+
+	if (pid == 0) {
+		(void)execl(path, "true", NULL);
+		_exit(99);
+	}
+	EQ(waitpid(pid, &status, 0), pid);
+	CHECK(WIFEXITED(status));
+	return WEXITSTATUS(status);
 }
 
 static void executed(void)
 {
-	int status, in = OK(open("/usr/bin/true", O_RDONLY)), fd;
+	int in = OK(open("/usr/bin/true", O_RDONLY)), fd;
 	struct stat st;
-	pid_t pid;
 
 	begin();
 	OK(chmod("a", 0755));
@@ -494,14 +533,7 @@ static void executed(void)
 		done += OK(sendfile(fd, in, NULL, (size_t)(st.st_size - done)));
 	OK(ftruncate(fd, st.st_size));
 	OK(close(fd));
-	pid = OK(fork());
-	if (pid == 0) {
-		(void)execl("./a", "true", NULL);
-		_exit(99);
-	}
-	EQ(waitpid(pid, &status, 0), pid);
-	CHECK(WIFEXITED(status));
-	EQ(WEXITSTATUS(status), 0);
+	EQ(status_of_program("./a"), 0);
 }
 
 /* w: all blocks of its file system are used, and so it cannot grow by any way. */

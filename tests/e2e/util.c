@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -195,12 +196,71 @@ void check_zero(int fd, off_t off, off_t len)
 	free(buf);
 }
 
+/* ext4 marks its mappings by DAX as fit for huge pages (hg), FUSE does not. */
+static bool marked_huge(const void *map)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512], begin[32];
+	bool here = false, found = false;
+
+	CHECK(f);
+	(void)snprintf(begin, sizeof(begin), "%lx-", (unsigned long)map);
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, begin, strlen(begin)))
+			here = true;
+		if (here && !strncmp(line, "VmFlags:", 8)) {
+			found = strstr(line, " hg");
+			break;
+		}
+	}
+	(void)fclose(f);
+	return found;
+}
+
+bool passed_through(int fd)
+{
+	void *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	bool found;
+
+	if (map == MAP_FAILED)
+		return false;
+	found = marked_huge(map);
+	OK(munmap(map, PAGE));
+	return found;
+}
+
+int try_passed(const char *name, int flags)
+{
+	int fd = OK(open(name, flags | O_CLOEXEC));
+
+	for (int i = 0; i < 200 && !passed_through(fd); i++) {
+		OK(close(fd));
+		(void)usleep(10000);
+		fd = OK(open(name, flags | O_CLOEXEC));
+	}
+	return fd;
+}
+
+int open_passed(const char *name, int flags)
+{
+	int fd = try_passed(name, flags);
+
+	if (!passed_through(fd))
+		fail(__FILE__, __LINE__, "%s is not passed through", name);
+	return fd;
+}
+
+bool create_reopens;
+
 int create_file(const char *name, off_t size, uint64_t seed)
 {
 	int fd = OK(open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
 
 	write_pattern(fd, 0, size, seed);
-	return fd;
+	if (!create_reopens || size < PAGE)
+		return fd;
+	OK(close(fd));
+	return try_passed(name, O_RDWR);
 }
 
 off_t size_of(int fd)

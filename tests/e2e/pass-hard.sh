@@ -1,0 +1,321 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# What is hard for passthrough: every size, growth, descriptors that wander, random work of many, and the ends of all who
+# take part.
+# shellcheck disable=SC2016,SC2034 # scripts in single quotes are for the guest; lib.sh uses names
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd -P)
+# shellcheck source=tests/setup.sh
+. "$here/../setup.sh"
+# shellcheck source=tests/e2e/lib.sh
+. "$here/lib.sh"
+# shellcheck source=tests/e2e/guest.sh
+. "$here/guest.sh"
+# shellcheck source=tests/e2e/cross.sh
+. "$here/cross.sh"
+# shellcheck source=tests/e2e/pass-lib.sh
+. "$here/pass-lib.sh"
+
+usage="usage: pass-hard.sh [--kernel 6.12|backports] [--long] [BUILD-DIRECTORY [GROUP...]]
+Groups: sizes cases programs places window users killed hosts (default: all), and
+faults: tests of pass_mount.c that fail for now.
+  --long    every size, and more of what is random or repeated
+The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
+
+kernel=6.12 long=""
+build=$native_build
+guest_fstest=$lab_prefix/build/tests/e2e/fstest
+guest_fidelity=$lab_prefix/build/tests/e2e/fidelity
+guest_cases=$lab_prefix/build/tests/e2e/pass_cases
+mnt=/mnt/host device=0000:00:10.0
+
+group_sizes()
+{
+	check "every size" every_size
+}
+
+# Reading and changing the last byte of files of all sizes: the host has made them and looks at each.
+every_size()
+{
+	local step=37
+	[ -z "$long" ] || step=1
+	mkdir "$share/sizes"
+	"$host_cases" --sizes make "$share/sizes" $step
+	guest "$guest_cases" --sizes write "$mnt/sizes" $step
+	"$host_cases" --sizes check-written "$share/sizes" $step
+	guest "$guest_cases" --sizes store "$mnt/sizes" $step
+	"$host_cases" --sizes check-stored "$share/sizes" $step
+	rm -r "$share/sizes"
+}
+
+# The tests of pass_mount.c, each in a directory of its own.
+cases()
+{
+	guest timeout 600 "$guest_cases" "$mnt" mount "$@" >"$work/fstest.out" 2>&1 </dev/null || true
+	read_fstest "pass"
+}
+
+# Faults of the kernel (doc/passthrough.md), as vfsdaxfuse does not hear of the write
+expected[end_after_failed_write]='is 4096, not 0'
+expected[append_cleared]='size_of\(fd\) is 1049577, not'
+
+# TODO: faults of vfsdaxfuse
+faults=(no_growth privileges_refused moved_mount copied_tail)
+
+group_cases()
+{
+	local names
+	names=$("$host_cases" --list mount | grep -vxF "$(printf '%s\n' "${faults[@]}")")
+	# shellcheck disable=SC2086 # words
+	cases $names
+}
+
+group_faults()
+{
+	cases "${faults[@]}"
+}
+
+# Tests of tests/e2e/fidelity that concern open files, with files that are passed through.
+fidelity_tests=(duplicates inherited splice_both_ways bad_addresses aio_buffered aio_direct uring_buffered uring_direct
+	mmap_coherent mmap_private mmap_as_buffer mmap_modes mmap_outlives mmap_advice mmap_mutex
+	two_writers two_mappers writer_and_reader flock_excludes flock_waits flock_of_open_file
+	posix_ranges posix_waits lock_killed posix_deadlock ofd_locks lease handle_of_open_file inotify fanotify)
+
+group_programs()
+{
+	check "fidelity: open files" open_files
+	check "fio: engines" engines
+}
+
+open_files()
+{
+	guest timeout 500 "$guest_fidelity" --reopen "$mnt" "${fidelity_tests[@]}" >"$work/out" 2>&1 || true
+	grep -v '^pass' "$work/out" || true
+	[ "$(grep -c '^pass' "$work/out")" = "${#fidelity_tests[@]}" ]
+}
+
+# run_fio COMMAND ENGINE [OPTION...] - fio's own checksums, in blocks of 4 KiB; the file is there already
+run_fio()
+{
+	local command=$1 engine=$2 file=$3
+	shift 3
+	$command fio --name=job --filename="$file" --size=8M --bs=4k --ioengine="$engine" --iodepth=8 --thread \
+		--allow_file_create=0 --overwrite=1 --fallocate=none --verify=crc32c --verify_fatal=1 "$@" \
+		>"$work/fio" 2>&1 || {
+		tail -n 20 "$work/fio"
+		return 1
+	}
+}
+
+# What one engine writes the next reads, and so does the host. The kernel asks nobody.
+engines()
+{
+	local engine before
+	"$host_fstest" --make "$share/fio" 8M 1
+	for engine in psync libaio io_uring mmap; do
+		before=$(data_requests)
+		run_fio guest $engine "$mnt/fio" --rw=randwrite --randseed=1
+		run_fio guest $engine "$mnt/fio" --rw=randwrite --randseed=1 --direct=1
+		run_fio "" psync "$share/fio" --rw=read --verify_only
+		[ "$(data_requests)" = "$before" ]
+	done
+	rm "$share/fio"
+}
+
+group_places()
+{
+	check "unmounted" unmounted
+	check "mounted with ro" mounted_ro
+	check "mounted with noexec" mounted_noexec
+	check "mount again" mount_it -o passthrough=all
+}
+
+mounted_ro()
+{
+	"$host_fstest" --make "$share/ro" 1000001 1
+	mount_it -o ro,passthrough=all
+	guest "$guest_fstest" --verify "$mnt/ro" 1000001 1
+	script '! echo x 2>/run/err >>"$0" || exit 1; grep -q "Read-only" /run/err' "$mnt/ro"
+	# and remounted, with the file open
+	script 'exec 5<"$0/ro"; mount -o remount,rw "$0"; ! mount -o remount,ro "$0" || exit 0; exit 1' "$mnt"
+	guest "$guest_fstest" --verify "$mnt/ro" 1000001 1
+	"$host_fstest" --verify "$share/ro" 1000001 1
+	unmounted
+}
+
+mounted_noexec()
+{
+	script 'cp /usr/bin/true "$0/../../run/true"' "$mnt"
+	vm pull /run/true "$share"
+	chmod 755 "$share/true"
+	mount_it -o noexec,passthrough=all
+	script '! "$0" 2>/run/err || exit 1; grep -q "Permission denied" /run/err' "$mnt/true"
+	guest python3 -c 'import mmap, sys
+f = open(sys.argv[1], "rb")
+assert mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[1:4] == b"ELF"
+try:
+    mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+except PermissionError:
+    sys.exit(0)
+sys.exit(1)' "$mnt/true"
+	unmounted
+	mount_it -o passthrough=all
+	guest "$mnt/true"
+	unmounted
+}
+
+group_window()
+{
+	check "window: opened in turn" opened_in_turn
+	check "window: open at a time" open_at_a_time
+	check "window: more files than mappings" more_than_mappings
+}
+
+# More files than the window has room for, opened, read and closed: what the daemon has does not grow.
+opened_in_turn()
+{
+	local i cycles=150 before after
+	[ -z "$long" ] || cycles=1000
+	for i in 0 1 2 3 4 5 6; do
+		"$host_fstest" --make "$share/turn$i" 200M $i
+	done
+	in_turn 30
+	before=$(daemon_size)
+	in_turn $cycles
+	after=$(daemon_size)
+	echo "descriptors and memory before $before, after $after"
+	[ "${after% *}" -le $((${before% *} + 2)) ]
+	[ "${after#* }" -le $((${before#* } + 2048)) ]
+	rm "$share"/turn?
+}
+
+# in_turn N - that many cycles; each reads a page in another place, against what the host has
+in_turn()
+{
+	local i at
+	for ((i = 0; i < $1; i++)); do
+		at=$((i * 7919 % 51200))
+		echo "$((i % 7)) $at $(dd if="$share/turn$((i % 7))" bs=4096 skip=$at count=1 status=none | md5sum | cut -d ' ' -f 1)"
+	done >"$work/turns"
+	vm push "$work/turns" /run
+	guest python3 -c 'import hashlib, os, sys
+for line in open("/run/turns"):
+    i, at, want = line.split()
+    fd = os.open(sys.argv[1] + "/turn" + i, os.O_RDONLY)
+    got = hashlib.md5(os.pread(fd, 4096, int(at) * 4096)).hexdigest()
+    assert got == want, line
+    os.close(fd)' "$mnt"
+}
+
+# Those that find no room are served without, and all are right.
+open_at_a_time()
+{
+	local i
+	for i in 1 2 3 4 5 6; do
+		"$host_fstest" --make "$share/wide$i" 300M $i
+	done
+	script 'exec 3<>"$1/wide1" 4<>"$1/wide2" 5<>"$1/wide3" 6<>"$1/wide4" 7<>"$1/wide5" 8<>"$1/wide6"
+		for i in 6 5 4 3 2 1; do "$0" --verify "$1/wide$i" 300M $i; done
+		for i in 1 2 3 4 5 6; do "$0" --put "$1/wide$i" 100M 2M 9$i; done
+		for i in 1 2 3 4 5 6; do "$0" --verify "$1/wide$i" 300M $i 2>/dev/null && exit 1; done
+		exit 0' "$guest_fstest" "$mnt"
+	for i in 1 2 3 4 5 6; do
+		"$host_fstest" --make "$work/want" 300M $i
+		"$host_fstest" --put "$work/want" 100M 2M 9$i
+		cmp "$work/want" "$share/wide$i"
+	done
+	rm "$share"/wide? "$work/want"
+}
+
+# QEMU lets some 500 mappings be: the rest is served without. More files than descriptors of a shell.
+more_than_mappings()
+{
+	budget make "$share/budget"
+	vm push "$work/budget.py" /run
+	guest python3 /run/budget.py change "$mnt/budget"
+	budget check "$share/budget"
+	rm -r "$share/budget"
+}
+
+budget()
+{
+	cat >"$work/budget.py" <<-'END'
+		import os, sys
+		N = 700
+
+		def data(i):
+		    return bytes((i * 7 + k * k) % 251 for k in range(100)) * 81 + bytes(i)
+
+		def changed(i):
+		    return b"%8d" % i + data(i)[8:-8] + b"%8d" % i
+
+		what, where = sys.argv[1:]
+		if what == "make":
+		    os.mkdir(where)
+		    for i in range(N):
+		        with open(f"{where}/{i}", "wb") as f:
+		            f.write(data(i))
+		elif what == "change":
+		    fds = [os.open(f"{where}/{i}", os.O_RDWR) for i in range(N)]
+		    for i, fd in enumerate(fds):
+		        assert os.pread(fd, 65536, 0) == data(i), i
+		        os.pwrite(fd, b"%8d" % i, 0)
+		        os.pwrite(fd, b"%8d" % i, len(data(i)) - 8)
+		    for i, fd in enumerate(fds):
+		        assert os.pread(fd, 65536, 0) == changed(i), i
+		        os.close(fd)
+		else:
+		    for i in range(N):
+		        with open(f"{where}/{i}", "rb") as f:
+		            assert f.read() == changed(i), i
+	END
+	python3 "$work/budget.py" "$@"
+}
+
+group_users()
+{
+	check "unmount: with users" unmounted_with_users
+	check "mount again" mount_it -o passthrough=all
+}
+
+# Busy; detached, the file is read and written to its last close, and then everything is gone.
+unmounted_with_users()
+{
+	"$host_fstest" --make "$share/used" 5000001 1
+	script 'exec 5<>"$0/used"
+		! umount "$0" 2>/run/err || exit 1
+		grep -q busy /run/err
+		umount -l "$0"
+		dd if=/dev/zero bs=1000 count=1 status=none >&5
+		[ "$(wc -c <&5)" = 4999001 ]
+		pidof vfsdaxfuse >/dev/null' "$mnt"
+	script 'for i in $(seq 100); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
+	nothing_composed
+	nothing_mapped
+	head -c 1000 /dev/zero | cmp - <(head -c 1000 "$share/used")
+	"$host_fstest" --make "$work/want" 5000001 1
+	cmp <(tail -c +1001 "$work/want") <(tail -c +1001 "$share/used")
+	rm "$share/used" "$work/want"
+}
+read_options kernel long "$@"
+need_root
+make_work
+host=$build/src/host/vfsdaxhost host_fstest=$build/tests/e2e/fstest host_cases=$build/tests/e2e/pass_cases
+vm_name=pass-hard-$kernel-$$
+need_prepared "$host" "$host_cases" "$lab_out/build/tests/e2e/pass_cases"
+trap end_all EXIT
+trap 'exit 1' INT TERM HUP
+[ "${#rest[@]}" != 0 ] || rest=(sizes cases)
+
+check "host starts" start_host --cache=none --window=1G
+check "boot" boot --socket "$work/fs.sock" --pmem-window
+check "namespaces" namespaces
+check "mount" mount_it -o passthrough=all
+for group in "${rest[@]}"; do
+	"group_$group"
+done
+check "unmounted" unmounted
+check "no warnings of the kernel" no_warnings
+vm stop
+check "the host ends" test "$(stop host; cat "$work/host.status")" = 0
+tally
