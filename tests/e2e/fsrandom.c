@@ -30,7 +30,10 @@ static const char usage[] =
 	"  --without NAME    of one of the operations: pages (shared with a mapping), setid\n"
 	"  --host DIR        the same files on the host's side of a mount; read there, too\n"
 	"  --errors TABLE    of errfs, below the file system that has the files: some reads fail\n"
-	"  --host-changes    and changed there: needs a mount with cache=none\n";
+	"  --host-changes    and changed there: needs a mount with cache=none\n"
+	"  --fixed-size      a file keeps its size, as one that is passed through must; how many "
+	"opens\n"
+	"                    were passed through is told in the end\n";
 
 struct options options = { .processes = 4, .seconds = 10 };
 
@@ -38,17 +41,32 @@ static struct operation {
 	void (*run)(struct actor *a, struct file *f);
 	unsigned int weight;
 	const char *name; /* of one that can be left out */
+	bool resizes;	  /* or needs the privileges of a file to change */
 } operations[] = {
-	{ op_read, 500 },      { op_write, 300 },	  { op_scan, 6 },
-	{ op_append, 30 },     { op_copy, 12 },		  { op_map_read, 50 },
-	{ op_map_write, 40 },  { op_map_private, 15 },	  { op_truncate, 12 },
-	{ op_allocate, 10 },   { op_zero, 15 },		  { op_stat, 30 },
-	{ op_reopen, 15 },     { op_open_truncating, 2 }, { op_unlink, 2 },
-	{ op_replace, 2 },     { op_rename, 2 },	  { op_host_read, 20 },
-	{ op_host_write, 25 }, { op_host_resize, 3 },	  { op_host_replace, 2 },
+	{ op_read, 500 },
+	{ op_write, 300 },
+	{ op_scan, 6 },
+	{ op_append, 30, .resizes = true },
+	{ op_copy, 12, .resizes = true },
+	{ op_map_read, 50 },
+	{ op_map_write, 40 },
+	{ op_map_private, 15 },
+	{ op_truncate, 12, .resizes = true },
+	{ op_allocate, 10, .resizes = true },
+	{ op_zero, 15, .resizes = true },
+	{ op_stat, 30 },
+	{ op_reopen, 15 },
+	{ op_open_truncating, 2, .resizes = true },
+	{ op_unlink, 2 },
+	{ op_replace, 2 },
+	{ op_rename, 2 },
+	{ op_host_read, 20 },
+	{ op_host_write, 25 },
+	{ op_host_resize, 3, .resizes = true },
+	{ op_host_replace, 2 },
 	{ op_read_error, 30 },
 	{ op_share_pages, 8, "pages" },
-	{ op_setid, 4, "setid" },
+	{ op_setid, 4, "setid", true },
 };
 
 static const struct operation *pick_operation(struct actor *a)
@@ -71,6 +89,13 @@ static bool leave_out(const char *name)
 			return true;
 		}
 	return false;
+}
+
+static void leave_out_resizing(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
+		if (operations[i].resizes)
+			operations[i].weight = 0;
 }
 
 static struct file *pick_file(struct actor *a)
@@ -202,6 +227,11 @@ static bool parse(int argc, char **argv)
 			options.read_maps = true;
 			continue;
 		}
+		if (!strcmp(argv[i], "--fixed-size")) {
+			options.fixed_size = true;
+			leave_out_resizing();
+			continue;
+		}
 		i++;
 		if (!strcmp(argv[i - 1], "--seed"))
 			options.seed = strtoull(value, NULL, 0);
@@ -265,6 +295,9 @@ int main(int argc, char **argv)
 	if (options.errors)
 		printf("fsrandom: %llu reads have failed below\n",
 		       (unsigned long long)errors_met());
+	if (options.fixed_size)
+		printf("fsrandom: %llu of %llu opens passed through\n",
+		       (unsigned long long)shared->passed, (unsigned long long)shared->opened);
 	if (shared->unsupported)
 		printf("fsrandom: FALLOC_FL_ZERO_RANGE is not supported there\n");
 	return 0;

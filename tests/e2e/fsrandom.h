@@ -63,17 +63,20 @@ struct shared {
 	_Atomic unsigned int hot_file; /* where others work, too */
 	_Atomic off_t hot_off;
 	_Atomic uint64_t unsupported; /* FALLOC_FL_ZERO_RANGE on a file system without */
+	_Atomic uint64_t opened,
+		passed; /* with options.fixed_size: opens, and those passed through */
 	struct meeting meeting[ACTORS];
 	struct file file[FILES];
 };
 
 /* The command line. */
 struct options {
-	const char *dir;  /* the mount */
-	const char *host; /* the same files on the other side, or NULL */
+	const char *dir;    /* the mount */
+	const char *host;   /* the same files on the other side, or NULL */
 	const char *errors; /* errfs' table of the file system below, or NULL */
 	bool host_changes;
-	bool read_maps; /* mappings are not written to */
+	bool read_maps;	 /* mappings are not written to */
+	bool fixed_size; /* of files that are there */
 	uint64_t seed;
 	unsigned int processes;
 	long seconds;

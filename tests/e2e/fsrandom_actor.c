@@ -97,8 +97,13 @@ int fd_of(struct actor *a, struct file *f)
 	int *fd = &a->open[f->id].fd;
 
 	renew(a, f);
-	if (!*fd)
-		*fd = NEED(f, open(path_of(options.dir, "f", f->id), O_RDWR | O_CLOEXEC));
+	if (*fd)
+		return *fd;
+	*fd = NEED(f, open(path_of(options.dir, "f", f->id), O_RDWR | O_CLOEXEC));
+	if (options.fixed_size) {
+		atomic_fetch_add(&shared->opened, 1);
+		atomic_fetch_add(&shared->passed, passed_through(*fd));
+	}
 	return *fd;
 }
 

@@ -85,7 +85,13 @@ void op_write(struct actor *a, struct file *f)
 	ssize_t n;
 	int fd;
 
+	if (options.fixed_size && off < f->size && off + len > f->size)
+		len = f->size - off;
 	from = begin_change(f, off, len, &grows);
+	if (grows && options.fixed_size) {
+		end_change(f, from, off + len, grows);
+		return;
+	}
 	fd = fd_of(a, f);
 	number = record_begin(a, f, grows ? "extend" : "write", off, len);
 	pattern_fill(a->buf, (size_t)len, number, (uint64_t)off);

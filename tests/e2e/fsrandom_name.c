@@ -115,7 +115,7 @@ void op_host_read(struct actor *a, struct file *f)
 		return;
 	lock_range(f, off, off + len, false);
 	(void)record_begin(a, f, "host read", off, len);
-	if (f->mapped)
+	if (f->mapped || options.fixed_size) /* or the last page is not there */
 		NEED(f, fsync(fd_of(a, f)));
 	fd = host_open(f);
 	check_range(a, f, fd, "host's pread", off, len);
@@ -138,7 +138,8 @@ void op_host_write(struct actor *a, struct file *f)
 	if (!options.host_changes || f->mapped)
 		return;
 	lock_range(f, off, off + len, true);
-	if (off + len <= f->size) {
+	/* The last page of a file that is passed through, if it is not whole, is a copy. */
+	if (off + len <= (options.fixed_size ? f->size / PAGE * PAGE : (off_t)f->size)) {
 		number = record_begin(a, f, punch ? "host punches" : "host writes", off, len);
 		fd = host_open(f);
 		if (punch) {

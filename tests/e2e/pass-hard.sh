@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/pass-lib.sh"
 
 usage="usage: pass-hard.sh [--kernel 6.12|backports] [--long] [BUILD-DIRECTORY [GROUP...]]
-Groups: sizes cases programs places window users killed hosts (default: all), and
+Groups: sizes cases programs places window random users killed hosts (default: all), and
 faults: tests of pass_mount.c that fail for now.
   --long    every size, and more of what is random or repeated
 The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
@@ -26,6 +26,7 @@ kernel=6.12 long=""
 build=$native_build
 guest_fstest=$lab_prefix/build/tests/e2e/fstest
 guest_fidelity=$lab_prefix/build/tests/e2e/fidelity
+guest_fsrandom=$lab_prefix/build/tests/e2e/fsrandom
 guest_cases=$lab_prefix/build/tests/e2e/pass_cases
 mnt=/mnt/host device=0000:00:10.0
 
@@ -272,6 +273,30 @@ budget()
 	python3 "$work/budget.py" "$@"
 }
 
+group_random()
+{
+	local seconds=30
+	[ -z "$long" ] || seconds=600
+	check "random: several processes" random_operations $seconds
+}
+
+# random_operations SECONDS - of the guest, on files of fixed size; in the end the host compares all of them
+random_operations()
+{
+	local i
+	mkdir "$share/random"
+	guest timeout $(($1 + 200)) "$guest_fsrandom" --seconds "$1" --fixed-size "$mnt/random" >"$work/out" 2>&1 || {
+		cat "$work/out"
+		return 1
+	}
+	cat "$work/out"
+	grep -qE ' [1-9][0-9]* of [0-9]+ opens passed through$' "$work/out"
+	for i in 0 1 2 3 4 5 6 7 8 9 10 11; do
+		same_checksum "random/f$i"
+	done
+	rm -r "$share/random"
+}
+
 group_users()
 {
 	check "unmount: with users" unmounted_with_users
@@ -297,6 +322,157 @@ unmounted_with_users()
 	cmp <(tail -c +1001 "$work/want") <(tail -c +1001 "$share/used")
 	rm "$share/used" "$work/want"
 }
+# More than one guest: each begins anew, with a host of its own.
+begin_guest()
+{
+	check "host starts" start_host --cache=none --window=1G
+	check "boot" boot --socket "$work/fs.sock" --pmem-window
+	check "namespaces" namespaces
+	check "mount" mount_it -o passthrough=all
+}
+
+end_guest()
+{
+	check "no warnings of the kernel" no_warnings
+	vm stop
+	check "the host ends" test "$(stop host; cat "$work/host.status")" = "${1:-0}"
+}
+
+group_killed()
+{
+	check "kill -9 of the daemon" daemon_killed
+}
+
+# user COMMAND - what a Python program in the guest, which has the file open and mapped, is to do; it answers with a word
+#
+# r: all is what it was in the beginning, by read and by the mapping; e: they are equal; w: write a page, store another;
+# s: the size is the same; o: open anew
+user_program='import mmap, os, sys
+name = sys.argv[1]
+fd = os.open(name, os.O_RDWR)
+m = mmap.mmap(fd, 0)
+want = bytearray(os.pread(fd, 1 << 30, 0))
+for line in sys.stdin:
+    word = line.strip()
+    try:
+        if word == "r":
+            got = os.pread(fd, 1 << 30, 0)
+            ok = got == want and m[:] == want
+            if not ok:
+                print(f"read {got.count(0)} zeros of {len(got)}, mapping {m[:].count(0)}", file=sys.stderr)
+        elif word == "w":
+            os.pwrite(fd, b"W" * 4096, 8192)
+            m[16384:20480] = b"S" * 4096
+            want[8192:12288] = b"W" * 4096
+            want[16384:20480] = b"S" * 4096
+            ok = True
+        elif word == "s":
+            ok = os.fstat(fd).st_size == len(m)
+        elif word == "e":
+            ok = os.pread(fd, 1 << 30, 0) == m[:]
+        elif word == "o":
+            os.close(os.open(name, os.O_RDONLY))
+            ok = True
+        print("right" if ok else "wrong", flush=True)
+    except OSError as e:
+        print(os.strerror(e.errno), flush=True)
+'
+
+start_user()
+{
+	coproc user { guest python3 -c "$user_program" "$1" 2>"$work/user.err"; }
+	# shellcheck disable=SC2154 # bash sets it
+	user_in=${user[1]} user_out=${user[0]} user_pid=$user_PID
+	asks r right
+}
+
+# asks WORD ANSWER - a pattern
+asks()
+{
+	local answer=nothing
+	echo "$1" >&"$user_in"
+	read -r -t 90 answer <&"$user_out" || true
+	# shellcheck disable=SC2053 # a pattern
+	[[ $answer = $2 ]] || {
+		echo "$1: $answer, not $2"
+		cat "$work/user.err"
+		return 1
+	}
+}
+
+end_user()
+{
+	exec {user_in}>&-
+	wait "$user_pid"
+}
+
+# What the user has written is the host's.
+written_by_user()
+{
+	[ "$(dd if="$1" bs=4096 skip=2 count=1 status=none | tr -d W | wc -c)" = 0 ]
+	[ "$(dd if="$1" bs=4096 skip=4 count=1 status=none | tr -d S | wc -c)" = 0 ]
+}
+
+# Who has a file open goes on, and what is written arrives; all else fails, and the mount can be taken away.
+#
+# The device is not started again: QEMU 11.1 would not survive it.
+daemon_killed()
+{
+	"$host_fstest" --make "$share/k" 1000001 9
+	start_user "$mnt/k"
+	script 'kill -9 $(pidof vfsdaxfuse); sleep 0.5'
+	asks r right
+	asks o "*not connected"
+	asks w right
+	asks r right
+	written_by_user "$share/k"
+	fails guest umount "$mnt"
+	end_user
+	guest umount "$mnt"
+	fails guest mountpoint -q "$mnt"
+}
+
+group_hosts()
+{
+	begin_guest
+	check "the host truncates" host_truncates
+	check "kill -9 of the host" host_killed
+	end_guest 137
+}
+
+# Loads behind the new end are QEMU's SIGBUS; in front of it all is well, and a read gives what the host has.
+host_truncates()
+{
+	"$host_fstest" --make "$share/t" 64K 9
+	"$host_fstest" --make "$share/want" 64K 9
+	start_user "$mnt/t"
+	truncate -s 32K "$share/t"
+	guest head -c 32768 "$mnt/t" | cmp - <(head -c 32768 "$share/want")
+	truncate -s 64K "$share/t"
+	asks e right
+	guest cmp "$mnt/t" - <"$share/t"
+	end_user
+	guest cmp "$mnt/t" - <"$share/t"
+}
+
+# Requests fail when the death is found out, and all can be ended. Of the data nothing is asked: until the next request all is
+# there, and then QEMU takes the window away, which reads as zeros and loses what is written (vfsdaxfuse(8), PASSTHROUGH).
+host_killed()
+{
+	"$host_fstest" --make "$share/h" 1000001 9
+	start_user "$mnt/h"
+	signal KILL host
+	sleep 1
+	asks r right
+	asks o "*"
+	asks s "[!r]*"
+	asks o "[!r]*"
+	end_user
+	guest umount "$mnt"
+	script 'for i in $(seq 300); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
+	nothing_composed
+}
+
 read_options kernel long "$@"
 need_root
 make_work
@@ -305,17 +481,18 @@ vm_name=pass-hard-$kernel-$$
 need_prepared "$host" "$host_cases" "$lab_out/build/tests/e2e/pass_cases"
 trap end_all EXIT
 trap 'exit 1' INT TERM HUP
-[ "${#rest[@]}" != 0 ] || rest=(sizes cases)
+[ "${#rest[@]}" != 0 ] || rest=(sizes cases programs places window random users killed hosts)
 
-check "host starts" start_host --cache=none --window=1G
-check "boot" boot --socket "$work/fs.sock" --pmem-window
-check "namespaces" namespaces
-check "mount" mount_it -o passthrough=all
+began="" killed=""
 for group in "${rest[@]}"; do
-	"group_$group"
+	[ "$group" = hosts ] || [ -n "$began" ] || begin_guest
+	[ "$group" = hosts ] || began=yes
+	[ "$group" != killed ] || killed=yes
+	[ "$group" = hosts ] || "group_$group"
 done
-check "unmounted" unmounted
-check "no warnings of the kernel" no_warnings
-vm stop
-check "the host ends" test "$(stop host; cat "$work/host.status")" = 0
+if [ -n "$began" ]; then
+	[ -n "$killed" ] || check "unmounted" unmounted
+	end_guest
+fi
+[[ " ${rest[*]} " != *" hosts "* ]] || group_hosts
 tally
