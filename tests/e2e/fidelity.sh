@@ -523,6 +523,7 @@ truncate_by_name open_truncating punch_hole zero_range fallocate_keep_size fallo
 mmap_truncated mmap_truncate_on_open mmap_past_end
 		A write behind the last page gets ENOSPC.|set_flags_later unlink_open
 		vfsdaxfuse refuses to copy into a file that is passed through (EBUSY).|copy_range copy_within
+		QEMU without KVM keeps code that it has translated from a place of the window, also when another file is mapped there: the data is right.|replaced_while_run
 	END
 }
 
