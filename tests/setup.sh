@@ -10,7 +10,7 @@
 build_packages=(gcc libc6-dev linux-libc-dev meson ninja-build pkgconf libfuse3-dev libcmocka-dev
 	libdevmapper-dev libseccomp-dev liburing-dev scdoc)
 check_packages=(acl attr btrfs-progs e2fsprogs fio fuse3 git gnuplot-nox procps python3
-	pyflakes3 cppcheck clang-format shellcheck
+	pyflakes3 cppcheck clang-format codespell shellcheck
 	busybox-static libcap2-bin make python3-venv rsync sqlite3) # these for tests/e2e/programs/
 
 # Where the builds go, outside of the repository.
