@@ -491,41 +491,36 @@ static int check_meta(const char *path)
 }
 
 /* As many slots as the memory for metadata allows. */
-static int choose_layout(struct pass *p)
+static int choose_layout(const struct pass_params *params, struct ext4_layout *ret)
 {
-	uint64_t blocks = p->params.window.size / PASS_BLOCK;
+	uint64_t blocks = params->window.size / PASS_BLOCK;
 	int r;
 
 	if (blocks > UINT32_MAX)
 		return -EFBIG;
 	for (uint32_t slots = SLOTS_MAX; slots >= SLOTS_MIN; slots /= 2) {
-		r = pass_slots_layout(&p->layout, slots, (uint32_t)blocks);
-		if (r < 0 || (uint64_t)p->layout.data.v * PASS_BLOCK <= p->params.meta.size)
+		r = pass_slots_layout(ret, slots, (uint32_t)blocks);
+		if (r < 0 || (uint64_t)ret->data.v * PASS_BLOCK <= params->meta.size)
 			return r;
 	}
 	return -ENOSPC;
 }
 
 /* One device for all files: the metadata, then the window's region. */
-static int open_device(struct pass *p)
+static int make_device(const struct pass_params *params, const struct ext4_layout *l,
+		       const char *name, char ret_path[COMPOSE_PATH_MAX])
 {
-	const struct pass_region *w = &p->params.window, *m = &p->params.meta;
+	const struct pass_region *w = &params->window, *m = &params->meta;
 	const struct compose_piece pieces[] = {
-		{ m->major, m->minor, 0, (uint64_t)p->layout.data.v * PASS_BLOCK },
+		{ m->major, m->minor, 0, (uint64_t)l->data.v * PASS_BLOCK },
 		{ w->major, w->minor, 0, align_down(w->size, PASS_BLOCK) },
 	};
-	char path[COMPOSE_PATH_MAX], name[sizeof(p->device)];
-	int r;
 
-	(void)snprintf(name, sizeof(name), PASS_DEVICE_PREFIX "%d", (int)getpid());
-	r = compose_device(name, pieces, ARRAY_SIZE(pieces), path);
-	if (r < 0)
-		return r;
-	memcpy(p->device, name, sizeof(name));
-	return pass_slots_create(path, &p->layout, &p->slots);
+	return compose_device(name, pieces, ARRAY_SIZE(pieces), ret_path);
 }
 
-int pass_create(const struct pass_params *params, struct pass **ret)
+int pass_create_over(const struct pass_params *params, const struct ext4_layout *l,
+		     const char *device, struct pass **ret)
 {
 	struct pass *p = calloc(1, sizeof(*p));
 	int r;
@@ -533,26 +528,45 @@ int pass_create(const struct pass_params *params, struct pass **ret)
 	if (!p)
 		return -ENOMEM;
 	p->params = *params;
+	p->layout = *l;
 	p->front = params->window.start - params->window_start;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	time_cond_init(&p->changed);
 	p->window = buddy_create(p->front + params->window.size, PASS_PIECE_SHIFT, PASS_SHIFT_MAX);
 	r = p->window ? reserve_front(p) : -ENOMEM;
-	/* What a killed process has left may still be in use: then its pages are, too. */
 	if (r == 0)
-		r = compose_remove_all(PASS_DEVICE_PREFIX);
-	if (r == 0)
-		r = check_meta(params->meta.block);
-	if (r == 0)
-		r = choose_layout(p);
-	if (r == 0)
-		r = open_device(p);
+		r = pass_slots_create(device, l, &p->slots);
 	if (r < 0) {
 		pass_destroy(p);
 		return r;
 	}
 	*ret = p;
 	return 0;
+}
+
+int pass_create(const struct pass_params *params, struct pass **ret)
+{
+	char path[COMPOSE_PATH_MAX], name[sizeof((*ret)->device)];
+	struct ext4_layout l;
+	int r;
+
+	(void)snprintf(name, sizeof(name), PASS_DEVICE_PREFIX "%d", (int)getpid());
+	/* What a killed process has left may still be in use: then its pages are, too. */
+	r = compose_remove_all(PASS_DEVICE_PREFIX);
+	if (r == 0)
+		r = check_meta(params->meta.block);
+	if (r == 0)
+		r = choose_layout(params, &l);
+	if (r == 0)
+		r = make_device(params, &l, name, path);
+	if (r < 0)
+		return r;
+	r = pass_create_over(params, &l, path, ret);
+	if (r < 0)
+		(void)compose_device_remove(name);
+	else
+		memcpy((*ret)->device, name, sizeof(name));
+	return r;
 }
 
 /* A block of a power of two, at most a third of the window; or everything. */

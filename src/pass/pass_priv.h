@@ -60,7 +60,7 @@ struct pass {
 	uint64_t front; /* bytes of the window before its region */
 	struct ext4_layout layout;
 	struct pass_slots *slots;
-	char device[64]; /* "": not made */
+	char device[64]; /* to be removed in the end; "": there is none */
 	struct pass_arena arena;
 	struct pass_slot arena_slot;
 
@@ -99,6 +99,12 @@ struct pass_extent pass_extent_of(const struct pass *p, uint64_t from, struct wo
 				  uint64_t len);
 
 /* pass.c */
+/*
+ * pass_create_over() - as pass_create(), over a block device that is there already: @l->data.v
+ * blocks for metadata, then the window's region. It must outlive the pass.
+ */
+int pass_create_over(const struct pass_params *params, const struct ext4_layout *l,
+		     const char *device, struct pass **ret);
 /*
  * pass_reserve() - a block of 2^shift bytes of the window, for which idle files are evicted.
  * -ENOSPC: all are in use.

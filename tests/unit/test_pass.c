@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: MIT
+// Rules of pass.h, one at a time, over a loop device.
+
+#include "fake_pass.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "../../src/pass/pass_priv.h"
+
+static const struct host_setup usual = { .window = 2 * MIB, .front = 2 * MIB, .slots = 4 };
+
+/* A setup of which nothing is left in the end. */
+static bool begin(struct host *h, const struct host_setup *setup)
+{
+	if (!host_open(h, setup))
+		return false;
+	(void)alarm(60);
+	return true;
+}
+
+static void forget_all(struct host *h)
+{
+	for (unsigned int i = 0; i < HOST_FILES; i++)
+		pass_forget(h->pass, h->file[i].nodeid);
+}
+
+/* Nothing is in use. */
+static void expect_unused(struct host *h)
+{
+	assert_int_equal(h->pass->files, 0);
+	assert_int_equal(host_live(h, 0), 0);
+	assert_int_equal(host_slots(h), h->l.shape.slots);
+	assert_int_equal(host_free(h), h->window);
+	for (unsigned int i = 0; i < HOST_IDS; i++)
+		assert_int_equal(h->id[i], -1);
+}
+
+static void end(struct host *h)
+{
+	forget_all(h);
+	expect_unused(h);
+	host_close(h);
+	(void)alarm(0);
+}
+
+/* What the host's file holds now is what programs have written. */
+static void expect_on_host(const struct host_file *f)
+{
+	assert_int_equal(f->host_size, f->guest_size);
+	assert_memory_equal(f->host, f->guest, f->guest_size);
+}
+
+/* It is passed through, with its right content. */
+static void open_passed(struct host *h, struct host_file *f, int flags, struct guest_open *ret)
+{
+	assert_true(guest_open(h, f, flags, ret) > 0);
+	if ((flags & O_ACCMODE) != O_WRONLY)
+		guest_check_locked(f, ret->fd);
+}
+
+static void expect_plain(struct host *h, struct host_file *f, int flags)
+{
+	struct guest_open o;
+
+	assert_int_equal(guest_open(h, f, flags, &o), 0);
+	guest_close(h, &o);
+}
+
+static void compose_and_close(struct host *h, struct host_file *f, int flags)
+{
+	struct guest_open o;
+
+	open_passed(h, f, flags, &o);
+	guest_close(h, &o);
+}
+
+static void *map_file(const struct guest_open *o)
+{
+	void *map = mmap(NULL, o->f->guest_size, PROT_READ | PROT_WRITE, MAP_SHARED, o->fd, 0);
+
+	assert_ptr_not_equal(map, MAP_FAILED);
+	return map;
+}
+
+/* A program stores to its mapping. */
+static void store(struct host_file *f, void *map, uint64_t at, uint8_t byte)
+{
+	((uint8_t *)map)[at] = byte;
+	guest_wrote_locked(f, &byte, at, 1);
+}
+
+static void one_id_while_open(void **state)
+{
+	struct guest_open a, b, c;
+	struct host h;
+	unsigned int setups;
+
+	if (!begin(&h, &usual))
+		skip();
+	for (uint64_t size = 4096; size < 300000; size = size * 3 + 1) {
+		host_fill(&h, &h.file[0], size);
+		open_passed(&h, &h.file[0], O_RDWR, &a);
+		open_passed(&h, &h.file[0], O_RDONLY, &b);
+		open_passed(&h, &h.file[0], O_WRONLY | O_APPEND, &c);
+		assert_int_equal(a.id, b.id);
+		assert_int_equal(a.id, c.id);
+		assert_true(pass_is_open(h.pass, h.file[0].nodeid));
+		guest_close(&h, &a);
+		guest_close(&h, &c);
+		guest_close(&h, &b);
+		assert_false(pass_is_open(h.pass, h.file[0].nodeid));
+		assert_true(pass_keeps(h.pass, h.file[0].nodeid));
+		/* It is kept. */
+		setups = h.calls[CALL_SETUP];
+		compose_and_close(&h, &h.file[0], O_RDONLY);
+		assert_int_equal(h.calls[CALL_SETUP], setups);
+	}
+	end(&h);
+}
+
+static void held_only_when_closed(void **state)
+{
+	struct host_file *f;
+	struct pass_hold hold;
+	struct guest_open o;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	open_passed(&h, f, O_RDWR, &o);
+	assert_int_equal(pass_hold(h.pass, f->nodeid, &hold), -EBUSY);
+	guest_check_locked(f, o.fd);
+	guest_close(&h, &o);
+	assert_int_equal(pass_hold(h.pass, f->nodeid, &hold), 0);
+	assert_int_equal(host_live(&h, 0), 0);
+	host_fill(&h, f, 50000);
+	expect_plain(&h, f, O_RDWR);
+	compose_and_close(&h, &h.file[1], O_RDWR);
+	pass_unhold(h.pass, &hold);
+	compose_and_close(&h, f, O_RDWR);
+	end(&h);
+}
+
+static void not_begun(void **state)
+{
+	struct host_setup setup = usual;
+	struct guest_open a, b;
+	struct host_file *f;
+	struct host h;
+
+	setup.min_size = 10000;
+	if (!begin(&h, &setup))
+		skip();
+	f = &h.file[0];
+	expect_plain(&h, f, O_RDWR | O_APPEND);
+	expect_plain(&h, f, O_RDWR | O_TRUNC);
+	/* It is open already, and not passed through. */
+	assert_int_equal(guest_open(&h, f, O_RDWR | O_APPEND, &a), 0);
+	assert_int_equal(guest_open(&h, f, O_RDWR, &b), 0);
+	guest_close(&h, &a);
+	guest_close(&h, &b);
+	host_fill(&h, f, 9999);
+	expect_plain(&h, f, O_RDWR);
+	host_fill(&h, f, 10000);
+	compose_and_close(&h, f, O_RDWR);
+	host_fill(&h, f, 9999);
+	expect_plain(&h, f, O_RDWR);
+	end(&h);
+}
+
+static void privileges(void **state)
+{
+	struct host_setup setup = usual;
+	struct host_file *f;
+	struct host h;
+
+	for (unsigned int ro = 0; ro < 2; ro++) {
+		setup.read_only = ro;
+		if (!begin(&h, &setup))
+			skip();
+		f = &h.file[0];
+		compose_and_close(&h, f, O_RDONLY);
+		f->set_id = true;
+		f->ctime_ns = ++h.clock;
+		if (ro)
+			compose_and_close(&h, f, O_RDONLY);
+		else
+			expect_plain(&h, f, O_RDONLY);
+		f->set_id = false;
+		f->ctime_ns = ++h.clock;
+		compose_and_close(&h, f, O_RDONLY);
+		f->privileged = true;
+		f->ctime_ns = ++h.clock;
+		if (ro)
+			compose_and_close(&h, f, O_RDONLY);
+		else
+			expect_plain(&h, f, O_RDONLY);
+		end(&h);
+	}
+}
+
+static void read_only(void **state)
+{
+	struct host_setup setup = usual;
+	struct guest_open a, b;
+	struct host h;
+
+	setup.read_only = true;
+	if (!begin(&h, &setup))
+		skip();
+	expect_plain(&h, &h.file[0], O_RDWR);
+	open_passed(&h, &h.file[0], O_RDONLY, &a);
+	assert_int_equal(guest_open(&h, &h.file[0], O_RDWR, &b), -EBUSY);
+	guest_close(&h, &a);
+	end(&h);
+}
+
+static void only_fixed(void **state)
+{
+	struct host_setup setup = usual;
+	struct host h;
+
+	setup.only_fixed = true;
+	if (!begin(&h, &setup))
+		skip();
+	expect_plain(&h, &h.file[0], O_RDWR);
+	h.file[0].fixed = true;
+	compose_and_close(&h, &h.file[0], O_RDWR);
+	expect_plain(&h, &h.file[1], O_RDWR);
+	end(&h);
+}
+
+/* The last page of 5000 bytes is a copy. */
+static void last_page_by_handle(void **state)
+{
+	struct host_file *f;
+	struct guest_open r, w;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	host_fill(&h, f, 5000);
+	open_passed(&h, f, O_RDONLY, &r);
+	assert_int_equal(host_settled(&h, f), 0);
+	open_passed(&h, f, O_RDWR, &w);
+	assert_int_equal(guest_write_locked(f, w.fd, 4990, 5, 1), 5);
+	assert_int_equal(host_settled(&h, f), 1);
+	assert_true(f->last_by_handle && f->last_fh == w.fh);
+	expect_on_host(f);
+	assert_int_equal(host_settled(&h, f), 0);
+	/* A page that the window shows. */
+	assert_int_equal(guest_write_locked(f, w.fd, 10, 5, 1), 5);
+	assert_int_equal(host_settled(&h, f), 1);
+	assert_int_equal(f->writes, 1);
+	/* It becomes longer inside of its last page, and no more. */
+	assert_int_equal(guest_write_locked(f, w.fd, 4999, 100, 2), 100);
+	assert_int_equal(host_settled(&h, f), 1);
+	expect_on_host(f);
+	assert_int_equal(guest_write_locked(f, w.fd, 8192, 1, 2), -1);
+	assert_int_equal(errno, ENOSPC);
+	guest_check_locked(f, r.fd);
+	guest_close(&h, &w);
+	guest_close(&h, &r);
+	compose_and_close(&h, f, O_RDWR);
+	end(&h);
+}
+
+/* ext4 with DAX makes a file longer when a write behind its last block fails. */
+static void failed_growth(void **state)
+{
+	struct host_file *f;
+	struct guest_open o;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	for (uint64_t to = 8192 - ENOSPC; to < 8200; to++) {
+		host_fill(&h, f, 5000);
+		open_passed(&h, f, O_RDWR, &o);
+		assert_int_equal(ftruncate(o.fd, (off_t)to), 0);
+		assert_true(host_settled(&h, f) >= 0);
+		guest_check_locked(f, o.fd);
+		expect_on_host(f);
+		assert_int_equal(f->writes, 0);
+		guest_close(&h, &o);
+	}
+	end(&h);
+}
+
+/* A mapping outlives its close: its stores reach the host, without a handle. */
+static void stores_after_close(void **state)
+{
+	struct host_file *f;
+	struct guest_open o;
+	struct host h;
+	void *map;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	host_fill(&h, f, 5000);
+	open_passed(&h, f, O_RDWR, &o);
+	assert_true(pass_watch(h.pass, f->nodeid));
+	assert_false(pass_watch(h.pass, f->nodeid));
+	assert_false(pass_unwatch(h.pass, f->nodeid));
+	map = map_file(&o);
+	guest_close(&h, &o);
+	store(f, map, 4500, 1);
+	assert_false(pass_unwatch(h.pass, f->nodeid));
+	assert_int_equal(host_settled(&h, f), 1);
+	assert_false(f->last_by_handle);
+	expect_on_host(f);
+	store(f, map, 4500, 2);
+	assert_int_equal(munmap(map, 5000), 0);
+	assert_true(pass_unwatch(h.pass, f->nodeid));
+	pass_forget(h.pass, f->nodeid);
+	expect_on_host(f);
+	end(&h);
+}
+
+static void least_recent_goes(void **state)
+{
+	struct guest_open o;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	for (unsigned int i = 0; i < 4; i++)
+		compose_and_close(&h, &h.file[i], O_RDONLY);
+	compose_and_close(&h, &h.file[0], O_RDONLY);
+	open_passed(&h, &h.file[1], O_RDONLY, &o);
+	/* 2 is the oldest that is not open, then 3. */
+	compose_and_close(&h, &h.file[4], O_RDONLY);
+	assert_false(pass_keeps(h.pass, 3));
+	compose_and_close(&h, &h.file[5], O_RDONLY);
+	assert_false(pass_keeps(h.pass, 4));
+	assert_true(pass_keeps(h.pass, 1) && pass_keeps(h.pass, 2));
+	guest_close(&h, &o);
+	end(&h);
+}
+
+/* No open is answered with passthrough, nothing is left, and the next open works. */
+static void expect_refused(struct host *h, struct host_file *f)
+{
+	expect_plain(h, f, O_RDWR);
+	assert_false(pass_keeps(h->pass, f->nodeid));
+	forget_all(h);
+	expect_unused(h);
+	compose_and_close(h, f, O_RDWR);
+	expect_on_host(f);
+	forget_all(h);
+}
+
+/* Each call to the host and the kernel that composing makes fails once. */
+static void composing_fails(void **state)
+{
+	static const enum host_call calls[] = { CALL_ATTR, CALL_SETUP, CALL_READ, CALL_BACKING };
+	static const int errors[] = { -EIO, -ENOSPC, -ENODATA, -ENOMEM, -EACCES };
+	struct host_file *f;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	host_fill(&h, f, 300001); /* of 256 + 32 KiB and a copy */
+	for (size_t c = 0; c < ARRAY_SIZE(calls); c++)
+		for (size_t e = 0; e < ARRAY_SIZE(errors); e++)
+			for (unsigned int n = 1; n <= (calls[c] == CALL_SETUP ? 2 : 1); n++) {
+				/* With room at the host an eviction helps. */
+				if (calls[c] == CALL_SETUP && errors[e] == -ENOSPC)
+					continue;
+				compose_and_close(&h, &h.file[1], O_RDWR);
+				h.fail_with = errors[e];
+				h.fail_at[calls[c]] = n;
+				expect_refused(&h, f);
+				assert_int_equal(h.fail_at[calls[c]], 0);
+			}
+	end(&h);
+}
+
+/* So does what is asked when a file that is kept is opened again. */
+static void opening_again_fails(void **state)
+{
+	struct host_file *f;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	compose_and_close(&h, f, O_RDWR);
+	h.fail_with = -EIO;
+	h.fail_at[CALL_ATTR] = 1;
+	expect_plain(&h, f, O_RDWR);
+	assert_int_equal(h.fail_at[CALL_ATTR], 0);
+	forget_all(&h);
+	expect_unused(&h);
+	compose_and_close(&h, f, O_RDWR);
+	end(&h);
+}
+
+/* The mounted device refuses writes, or there is no descriptor for the file. */
+static void slots_fail(void **state)
+{
+	struct rlimit old, none;
+	struct host_file *f;
+	struct host h;
+	int ro = 1;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	assert_int_equal(ioctl(h.loop, BLKROSET, &ro), 0);
+	expect_plain(&h, f, O_RDWR);
+	ro = 0;
+	assert_int_equal(ioctl(h.loop, BLKROSET, &ro), 0);
+	expect_unused(&h);
+	compose_and_close(&h, f, O_RDWR);
+	forget_all(&h);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	expect_plain(&h, f, O_RDWR);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	expect_unused(&h);
+	compose_and_close(&h, f, O_RDWR);
+	end(&h);
+}
+
+/* A write of the last page fails: it is tried again. */
+static void settling_fails(void **state)
+{
+	struct host_file *f;
+	struct guest_open o;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	open_passed(&h, f, O_RDWR, &o);
+	assert_int_equal(guest_write_locked(f, o.fd, f->guest_size, 10, 1), 10);
+	h.fail_with = -EIO;
+	h.fail_at[CALL_WRITE] = 1;
+	assert_int_equal(host_settled(&h, f), -EIO);
+	assert_int_equal(host_settled(&h, f), 1);
+	expect_on_host(f);
+	guest_close(&h, &o);
+	end(&h);
+}
+
+/* What the host has not removed is not used again, and the rest is. */
+static void removing_fails(void **state)
+{
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	compose_and_close(&h, &h.file[0], O_RDWR);
+	h.fail_with = -EIO;
+	h.fail_at[CALL_REMOVE] = 1;
+	forget_all(&h);
+	assert_int_equal(h.pass->files, 0);
+	assert_int_equal(host_slots(&h), usual.slots);
+	assert_true(host_free(&h) < h.window);
+	for (unsigned int round = 0; round < 5; round++)
+		for (unsigned int i = 0; i < HOST_FILES; i++)
+			compose_and_close(&h, &h.file[i], O_RDWR);
+	forget_all(&h);
+	host_close(&h);
+	(void)alarm(0);
+}
+
+static void destroyed_while_mapped(void **state)
+{
+	struct guest_open o;
+	struct host h;
+	void *map;
+
+	if (!begin(&h, &usual))
+		skip();
+	open_passed(&h, &h.file[0], O_RDWR, &o);
+	map = map_file(&o);
+	guest_close(&h, &o);
+	pass_destroy(h.pass);
+	assert_memory_equal(map, h.file[0].guest, h.file[0].guest_size);
+	/* The host must not take the pages away from it. */
+	assert_int_equal(host_live(&h, 0), h.maps);
+	assert_true(h.maps > 0);
+	assert_int_equal(munmap(map, h.file[0].guest_size), 0);
+	h.maps = 0;
+	h.pass = NULL;
+	host_close(&h);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_teardown(name, image_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(one_id_while_open),   TEST(held_only_when_closed),
+		TEST(not_begun),	   TEST(privileges),
+		TEST(read_only),	   TEST(only_fixed),
+		TEST(last_page_by_handle), TEST(failed_growth),
+		TEST(stores_after_close),  TEST(least_recent_goes),
+		TEST(composing_fails),	   TEST(opening_again_fails),
+		TEST(slots_fail),	   TEST(settling_fails),
+		TEST(removing_fails),	   TEST(destroyed_while_mapped),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
