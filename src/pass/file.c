@@ -92,7 +92,7 @@ static int map_piece(struct pass *p, const struct pass_file *f, const struct pas
 /* Room in the window for the file's whole pages, and their mappings. */
 static int map(struct pass *p, struct pass_file *f)
 {
-	uint64_t whole = align_down(f->attr.size, PAGE_4K), from = 0;
+	uint64_t whole = f->whole, from = 0;
 	int r = 0;
 
 	/* Before others are evicted for it. */
@@ -133,9 +133,9 @@ static int open_slot(struct pass *p, struct pass_file *f)
 
 	for (; n < f->n; n++)
 		extents[n] = pass_extent_of(p, f->piece[n].from, f->piece[n].at, f->piece[n].len);
-	if (pass_has_tail(f))
+	if (f->has_tail)
 		extents[n++] = (struct pass_extent){
-			.at = FBLK((uint32_t)(f->attr.size / PASS_BLOCK)),
+			.at = FBLK((uint32_t)(f->whole / PASS_BLOCK)),
 			.block = pass_slot_tail(p->slots, &f->slot),
 			.count = 1,
 		};
@@ -145,16 +145,15 @@ static int open_slot(struct pass *p, struct pass_file *f)
 /* The last page is copied to its block by way of the file. */
 static int copy_tail(struct pass *p, struct pass_file *f, uint64_t fh)
 {
-	uint64_t whole = align_down(f->attr.size, PAGE_4K);
-	size_t len = (size_t)(f->attr.size - whole);
+	size_t len = (size_t)(f->attr.size - f->whole);
 	int r;
 
-	if (!len)
+	if (!f->has_tail)
 		return 0;
-	r = p->params.ops->read(p->params.ctx, f->nodeid, fh, whole, f->tail, len);
+	r = p->params.ops->read(p->params.ctx, f->nodeid, fh, f->whole, f->tail, len);
 	if (r < 0)
 		return r;
-	return pwrite(f->slot.fd, f->tail, len, (off_t)whole) == (ssize_t)len ? 0 : -EIO;
+	return pwrite(f->slot.fd, f->tail, len, (off_t)f->whole) == (ssize_t)len ? 0 : -EIO;
 }
 
 static int register_file(struct pass *p, struct pass_file *f)
@@ -177,6 +176,8 @@ int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh)
 	while ((r = pass_slot_take(p->slots, &f->slot)) == -ENOSPC && pass_evict_one(p))
 		;
 	f->has_slot = r == 0;
+	f->whole = align_down(f->attr.size, PAGE_4K);
+	f->has_tail = f->attr.size != f->whole;
 	if (r == 0)
 		r = map(p, f);
 	if (r == 0)
@@ -219,23 +220,22 @@ static uint64_t checked_size(struct pass_file *f, uint64_t size)
 }
 
 /*
- * Inside of the last page the file can have become longer: its block is there. Times do not tell
- * whether it was written: a store to a page that is mapped for writing moves none.
+ * Inside of the last page the file can have become longer, to its end at most: the block is there.
+ * Times do not tell whether it was written: a store to a page that is mapped for writing moves none.
  */
 static int settle_tail(struct pass *p, struct pass_file *f, uint64_t size, const uint64_t *fh)
 {
-	uint64_t whole = align_down(f->attr.size, PAGE_4K);
-	size_t len = (size_t)(size - whole);
+	size_t len = (size_t)(size - f->whole);
 	char buf[PAGE_4K] = { 0 };
 	int r;
 
-	if (!pass_has_tail(f))
+	if (!f->has_tail)
 		return 0;
-	if (pread(f->slot.fd, buf, len, (off_t)whole) != (ssize_t)len)
+	if (pread(f->slot.fd, buf, len, (off_t)f->whole) != (ssize_t)len)
 		return -EIO;
 	if (size == f->attr.size && !memcmp(buf, f->tail, len))
 		return 0;
-	r = p->params.ops->write(p->params.ctx, f->nodeid, fh, whole, buf, len);
+	r = p->params.ops->write(p->params.ctx, f->nodeid, fh, f->whole, buf, len);
 	if (r < 0)
 		return r;
 	memcpy(f->tail, buf, sizeof(f->tail));

@@ -46,7 +46,9 @@ struct pass_file {
 	bool written;	      /* it was opened for writing since it was composed */
 	bool watched;	      /* see pass_watch() */
 	struct timespec seen; /* mtime of the backing file when it was settled */
-	char tail[PAGE_4K];   /* the last page, if it is a copy, as the host has it */
+	uint64_t whole;	      /* bytes that the window shows */
+	bool has_tail; /* behind them is a copy of the last page, which can become whole, too */
+	char tail[PAGE_4K]; /* that page, as the host has it */
 
 	struct pass_piece piece[PASS_PIECES_MAX];
 	unsigned int n;
@@ -72,11 +74,6 @@ struct pass {
 	uint64_t files; /* in all buckets */
 	uint64_t opens; /* numbers for pass_file.used */
 };
-
-static inline bool pass_has_tail(const struct pass_file *f)
-{
-	return f->attr.size % PAGE_4K;
-}
 
 /* file.c; the file is busy, and the lock is not held. */
 /*

@@ -271,6 +271,32 @@ static void last_page_by_handle(void **state)
 	end(&h);
 }
 
+/* To the end of its last block, which stays a copy. */
+static void last_page_becomes_whole(void **state)
+{
+	struct host_file *f;
+	struct guest_open o;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	host_fill(&h, f, 5000);
+	open_passed(&h, f, O_RDWR, &o);
+	assert_int_equal(guest_write_locked(f, o.fd, 5000, 8192 - 5000, 1), 8192 - 5000);
+	assert_int_equal(host_settled(&h, f), 1);
+	expect_on_host(f);
+	assert_int_equal(guest_write_locked(f, o.fd, 6000, 10, 2), 10);
+	assert_int_equal(host_settled(&h, f), 1);
+	expect_on_host(f);
+	guest_close(&h, &o);
+	open_passed(&h, f, O_RDWR, &o);
+	assert_int_equal(guest_write_locked(f, o.fd, 7000, 10, 3), 10);
+	guest_close(&h, &o);
+	expect_on_host(f);
+	end(&h);
+}
+
 /* ext4 with DAX makes a file longer when a write behind its last block fails. */
 static void failed_growth(void **state)
 {
@@ -503,14 +529,23 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_teardown(name, image_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(one_id_while_open),   TEST(held_only_when_closed),
-		TEST(not_begun),	   TEST(privileges),
-		TEST(read_only),	   TEST(only_fixed),
-		TEST(last_page_by_handle), TEST(failed_growth),
-		TEST(stores_after_close),  TEST(least_recent_goes),
-		TEST(composing_fails),	   TEST(opening_again_fails),
-		TEST(slots_fail),	   TEST(settling_fails),
-		TEST(removing_fails),	   TEST(destroyed_while_mapped),
+		TEST(one_id_while_open),
+		TEST(held_only_when_closed),
+		TEST(not_begun),
+		TEST(privileges),
+		TEST(read_only),
+		TEST(only_fixed),
+		TEST(last_page_by_handle),
+		TEST(last_page_becomes_whole),
+		TEST(failed_growth),
+		TEST(stores_after_close),
+		TEST(least_recent_goes),
+		TEST(composing_fails),
+		TEST(opening_again_fails),
+		TEST(slots_fail),
+		TEST(settling_fails),
+		TEST(removing_fails),
+		TEST(destroyed_while_mapped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
