@@ -40,18 +40,6 @@ static void unmap(struct pass *p, struct pass_file *f)
 		buddy_free(p->window, f->piece[i].at, f->piece[i].shift);
 }
 
-bool pass_file_free(struct pass *p, struct pass_file *f)
-{
-	if (f->backing)
-		p->params.ops->backing_close(p->params.ctx, f->backing);
-	f->backing = 0;
-	if (f->has_slot && pass_slot_evict(p->slots, &f->slot) < 0)
-		return false;
-	f->has_slot = false;
-	unmap(p, f);
-	return true;
-}
-
 /* Can @left bytes still be shown, with blocks of 2^shift bytes? */
 static bool enough_pieces(const struct pass_file *f, uint64_t left, unsigned int shift)
 {
@@ -256,4 +244,33 @@ int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh)
 	f->seen = st.st_mtim;
 	r = settle_tail(p, f, checked_size(f, (uint64_t)st.st_size), fh);
 	return r < 0 ? r : moved || r;
+}
+
+/* The last page as the last mapping has left it. */
+static void settle_last(struct pass *p, struct pass_file *f)
+{
+	int r = f->written && f->slot.fd >= 0 ? pass_file_settle(p, f, NULL) : 0;
+
+	if (r < 0)
+		log_warn_ratelimited("node %llu: its last page is lost, as it cannot be written to "
+				     "the host: %s",
+				     (unsigned long long)f->nodeid, strerror(-r));
+}
+
+bool pass_file_free(struct pass *p, struct pass_file *f)
+{
+	if (f->backing)
+		p->params.ops->backing_close(p->params.ctx, f->backing);
+	f->backing = 0;
+	/* The last page is read when nobody can store to it any more. */
+	if (f->has_slot && pass_slot_in_use(&f->slot))
+		return false;
+	if (f->has_slot)
+		settle_last(p, f);
+	if (f->has_slot && pass_slot_evict(p->slots, &f->slot) < 0)
+		return false;
+	f->has_slot = false;
+	f->written = false;
+	unmap(p, f);
+	return true;
 }

@@ -122,9 +122,6 @@ static bool evict_locked(struct pass *p, struct pass_file *f)
 	bool freed;
 
 	begin_locked(p, f);
-	/* What a mapping has stored to the last page since the close. */
-	if (f->written && f->has_slot)
-		(void)pass_file_settle(p, f, NULL);
 	freed = pass_file_free(p, f);
 	end_and_lock(p, f);
 	counter_add(COUNTER_pass_evictions, freed);
@@ -221,6 +218,61 @@ static int check_attr(const struct pass *p, const struct pass_file *f,
 	return params->writable && params->ops->privileged(params->ctx, f->nodeid) ? -ENOTSUP : 0;
 }
 
+static bool is_same(const struct pass_attr_in *a, const struct pass_attr_in *b)
+{
+	return a->size == b->size && a->mtime_ns == b->mtime_ns;
+}
+
+/*
+ * What the host says of the busy file. What it was told by pass_note() can be older than it seems,
+ * as replies cross: only that nothing has changed is believed.
+ */
+static int get_attr(const struct pass *p, const struct pass_file *f, struct pass_attr_in *ret)
+{
+	if (f->backing && time_now_ns() - f->told_ns <= TOLD_NS && is_same(&f->told, &f->attr)) {
+		*ret = f->told;
+		return 0;
+	}
+	return p->params.ops->attr(p->params.ctx, f->nodeid, ret);
+}
+
+/* The host has changed the busy file, or it may not be passed through any more. As
+ * pass_file_free(). */
+static bool free_changed(struct pass *p, struct pass_file *f, const struct pass_attr_in *attr)
+{
+	/* What a mapping has stored behind the end of the old one must not come into the new one. */
+	if (attr->size != f->attr.size)
+		f->written = false;
+	counter_add(COUNTER_pass_evictions, 1);
+	return pass_file_free(p, f);
+}
+
+/* Make f->backing of the busy file, as it is on the host now. As prepare(). */
+static int update(struct pass *p, struct pass_file *f, uint64_t fh, bool *ret_free)
+{
+	struct pass_attr_in attr = f->attr;
+	bool composed = f->backing;
+	int r = get_attr(p, f, &attr);
+
+	if (r == 0)
+		r = check_attr(p, f, &attr, composed);
+	if (composed && (r < 0 || !is_same(&attr, &f->attr))) {
+		*ret_free = free_changed(p, f, &attr);
+		/* It stays what it was as long as it is mapped. */
+		if (!*ret_free)
+			return -ENOTSUP;
+		composed = false;
+	}
+	f->attr = attr;
+	if (r == 0 && !composed) {
+		r = pass_file_compose(p, f, fh);
+		counter_add(COUNTER_pass_composed, r == 0);
+	}
+	if (r < 0)
+		*ret_free = pass_file_free(p, f);
+	return r;
+}
+
 /*
  * Compose the busy file, unless it is composed and the host has not changed it since. 0 or a
  * negative errno; *ret_free is false when something of it could not be given back.
@@ -228,37 +280,17 @@ static int check_attr(const struct pass *p, const struct pass_file *f,
 static int prepare(struct pass *p, struct pass_file *f, const struct pass_open_in *in,
 		   bool *ret_free)
 {
-	const struct pass_params *params = &p->params;
-	struct pass_attr_in attr = f->told;
-	bool composed = f->backing;
-	int r = 0;
+	int r = update(p, f, in->fh, ret_free);
 
-	if (!composed || time_now_ns() - f->told_ns > TOLD_NS)
-		r = params->ops->attr(params->ctx, in->nodeid, &attr);
-
-	if (r == 0)
-		r = check_attr(p, f, &attr, composed);
-	if (composed && (r < 0 || f->attr.size != attr.size || f->attr.mtime_ns != attr.mtime_ns)) {
-		*ret_free = pass_file_free(p, f);
-		counter_add(COUNTER_pass_evictions, 1);
-		composed = false;
-		if (r == 0 && !*ret_free)
-			r = -ENOTSUP;
-	}
-	f->attr = attr;
-	if (r == 0 && !composed)
-		r = pass_file_compose(p, f, in->fh);
-	counter_add(COUNTER_pass_composed, r == 0 && !composed);
 	if (r < 0) {
 		counter_add(COUNTER_pass_refused, 1);
 		log_dbg("node %llu of %llu bytes is not passed through: %s",
-			(unsigned long long)in->nodeid, (unsigned long long)attr.size,
+			(unsigned long long)in->nodeid, (unsigned long long)f->attr.size,
 			strerror(-r));
-		*ret_free = pass_file_free(p, f);
 		return r;
 	}
 	/* Another open may have come meanwhile: it is answered without, and so is this one. */
-	return params->ops->alone(params->ctx, in->nodeid) ? 0 : -ENOTSUP;
+	return p->params.ops->alone(p->params.ctx, in->nodeid) ? 0 : -ENOTSUP;
 }
 
 /* An open of a file that nobody has open by passthrough; @f: it is idle, or NULL. */

@@ -87,8 +87,9 @@ int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh);
  */
 int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh);
 /*
- * pass_file_free() - undo that. False: something still uses it, a mapping as a rule. Then its pages
- * of the window must stay as they are, and the caller tries again later.
+ * pass_file_free() - settle it without a handle and undo that. False: something still uses it, a
+ * mapping as a rule. Then its pages of the window must stay as they are, and the caller tries again
+ * later.
  */
 bool pass_file_free(struct pass *p, struct pass_file *f);
 /* pass_extent_of() - @len bytes of the window from @at on as a piece of a file. */

@@ -351,6 +351,103 @@ static void stores_after_close(void **state)
 	end(&h);
 }
 
+static struct {
+	struct host_file *f;
+	void *map;
+} late;
+
+static void store_late(struct host *h)
+{
+	h->on_write = NULL;
+	store(late.f, late.map, 4501, 7);
+	assert_int_equal(munmap(late.map, 5000), 0);
+}
+
+/* The last store comes, and the mapping goes, while the last page is being written back. */
+static void stores_while_evicted(void **state)
+{
+	struct guest_open o;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	late.f = &h.file[0];
+	host_fill(&h, late.f, 5000);
+	open_passed(&h, late.f, O_RDWR, &o);
+	late.map = map_file(&o);
+	guest_close(&h, &o);
+	store(late.f, late.map, 4500, 1);
+	h.on_write = store_late;
+	pass_forget(h.pass, late.f->nodeid);
+	if (h.on_write) { /* nothing is written while it is mapped */
+		store_late(&h);
+		pass_forget(h.pass, late.f->nodeid);
+	}
+	assert_false(pass_keeps(h.pass, late.f->nodeid));
+	expect_on_host(late.f);
+	end(&h);
+}
+
+/* A store after the close counts when the file is composed anew because of its times. */
+static void stores_before_composed_again(void **state)
+{
+	struct host_file *f;
+	struct guest_open o;
+	struct host h;
+	void *map;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	host_fill(&h, f, 5000);
+	open_passed(&h, f, O_RDWR, &o);
+	map = map_file(&o);
+	guest_close(&h, &o);
+	store(f, map, 4500, 1);
+	assert_int_equal(munmap(map, 5000), 0);
+	f->mtime_ns = ++h.clock;
+	compose_and_close(&h, f, O_RDWR);
+	expect_on_host(f);
+	end(&h);
+}
+
+/* An evicted file that is mapped is not composed again until nobody has it mapped. */
+static void dying(void **state)
+{
+	static const uint64_t sizes[] = { 5001, 8192, 20000, 7000, 4096 };
+	struct pass_hold hold;
+	struct host_file *f;
+	struct guest_open o;
+	struct host h;
+	void *map;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		uint64_t old = i % 2 ? 5000 : 9000;
+		unsigned int writes;
+
+		host_fill(&h, f, old);
+		open_passed(&h, f, O_RDWR, &o);
+		map = map_file(&o);
+		guest_close(&h, &o);
+		writes = f->writes;
+		/* The host's file becomes another. */
+		host_fill(&h, f, sizes[i]);
+		expect_plain(&h, f, O_RDWR);
+		expect_plain(&h, f, O_RDWR);
+		assert_int_equal(pass_hold(h.pass, f->nodeid, &hold), -EBUSY);
+		assert_true(host_live(&h, f->nodeid) > 0);
+		assert_int_equal(munmap(map, old), 0);
+		compose_and_close(&h, f, O_RDWR);
+		/* Nothing of the old file is written over the new one. */
+		assert_int_equal(f->writes, writes);
+		expect_on_host(f);
+	}
+	end(&h);
+}
+
 static void least_recent_goes(void **state)
 {
 	struct guest_open o;
@@ -369,6 +466,34 @@ static void least_recent_goes(void **state)
 	assert_false(pass_keeps(h.pass, 4));
 	assert_true(pass_keeps(h.pass, 1) && pass_keeps(h.pass, 2));
 	guest_close(&h, &o);
+	end(&h);
+}
+
+/* An open goes by what was just told, and asks the host when that says that the file has changed. */
+static void told(void **state)
+{
+	struct pass_attr_in old, now;
+	struct host_file *f;
+	struct host h;
+	unsigned int asked;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	compose_and_close(&h, f, O_RDONLY);
+	asked = h.calls[CALL_ATTR];
+	now = old = host_attr(f);
+	pass_note(h.pass, f->nodeid, &now);
+	compose_and_close(&h, f, O_RDONLY);
+	assert_int_equal(h.calls[CALL_ATTR], asked);
+	/* Two replies of the host cross: the older is noted last. */
+	for (unsigned int i = 0; i < 2; i++) {
+		(void)usleep(30000); /* until what was noted is too old */
+		host_fill(&h, f, i ? 200000 : 50000);
+		compose_and_close(&h, f, O_RDONLY);
+		pass_note(h.pass, f->nodeid, &old);
+		compose_and_close(&h, f, O_RDONLY);
+	}
 	end(&h);
 }
 
@@ -539,7 +664,11 @@ int main(void)
 		TEST(last_page_becomes_whole),
 		TEST(failed_growth),
 		TEST(stores_after_close),
+		TEST(stores_while_evicted),
+		TEST(stores_before_composed_again),
+		TEST(dying),
 		TEST(least_recent_goes),
+		TEST(told),
 		TEST(composing_fails),
 		TEST(opening_again_fails),
 		TEST(slots_fail),
