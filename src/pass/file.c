@@ -37,7 +37,7 @@ static void unmap(struct pass *p, struct pass_file *f)
 	}
 	scoped_lock(&p->lock);
 	for (unsigned int i = 0; i < pieces; i++)
-		buddy_free(p->window, f->piece[i].at, f->piece[i].shift);
+		buddy_free(p->window, WOFF(f->piece[i].at.v - p->first), f->piece[i].shift);
 }
 
 /* Can @left bytes still be shown, with blocks of 2^shift bytes? */

@@ -161,6 +161,8 @@ int pass_reserve(struct pass *p, unsigned int shift, struct woff *ret)
 	scoped_lock(&p->lock);
 	while ((r = buddy_alloc(p->window, shift, ret)) == -ENOSPC && evict_one_locked(p))
 		;
+	if (r == 0)
+		ret->v += p->first;
 	return r;
 }
 
@@ -496,21 +498,6 @@ void pass_forget(struct pass *p, uint64_t nodeid)
 	(void)evict_node_locked(p, nodeid);
 }
 
-/* The window's own data of the namespace stands in front of the region: nothing is mapped there. */
-static int reserve_front(struct pass *p)
-{
-	struct woff at;
-	int r = 0;
-
-	for (uint64_t done = 0; r == 0 && done < p->front;
-	     done += UINT64_C(1) << PASS_PIECE_SHIFT) {
-		r = buddy_alloc(p->window, PASS_PIECE_SHIFT, &at);
-		if (r == 0 && at.v != done)
-			r = -EINVAL;
-	}
-	return r;
-}
-
 /* The block device must be nobody else's, because what is on it is overwritten. */
 static int check_meta(const char *path)
 {
@@ -564,10 +551,10 @@ int pass_create_over(const struct pass_params *params, const struct ext4_layout 
 	p->front = params->window.start - params->window_start;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	time_cond_init(&p->changed);
-	p->window = buddy_create(p->front + params->window.size, PASS_PIECE_SHIFT, PASS_SHIFT_MAX);
-	r = p->window ? reserve_front(p) : -ENOMEM;
-	if (r == 0)
-		r = pass_slots_create(device, l, &p->slots);
+	p->first = align_up(p->front, UINT64_C(1) << PASS_PIECE_SHIFT);
+	p->window = buddy_create(p->front + params->window.size - p->first, PASS_PIECE_SHIFT,
+				 PASS_SHIFT_MAX);
+	r = p->window ? pass_slots_create(device, l, &p->slots) : -ENOMEM;
 	if (r < 0) {
 		pass_destroy(p);
 		return r;
@@ -608,8 +595,8 @@ static int reserve_arena(struct pass *p, bool all, struct pass_arena *a)
 	struct woff any;
 
 	if (all) {
-		a->at = WOFF(p->front);
-		a->size = align_down(p->params.window.size, UINT64_C(1) << PASS_PIECE_SHIFT);
+		a->at = WOFF(p->first);
+		a->size = buddy_free_bytes(p->window);
 		while (pass_reserve(p, PASS_PIECE_SHIFT, &any) == 0)
 			;
 		return 0;

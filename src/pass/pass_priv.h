@@ -60,6 +60,7 @@ struct pass_file {
 struct pass {
 	struct pass_params params;
 	uint64_t front; /* bytes of the window before its region */
+	uint64_t first; /* and before the first block of @window */
 	struct ext4_layout layout;
 	struct pass_slots *slots;
 	char device[64]; /* to be removed in the end; "": there is none */
@@ -68,7 +69,7 @@ struct pass {
 
 	pthread_mutex_t lock;	/* guards the rest */
 	pthread_cond_t changed; /* a file is not busy or not open any more */
-	struct buddy *window;
+	struct buddy *window;	/* counts from @first on */
 	struct pass_file *bucket[PASS_BUCKETS];
 	struct pass_hold *holds;
 	uint64_t files; /* in all buckets */

@@ -469,6 +469,38 @@ static void least_recent_goes(void **state)
 	end(&h);
 }
 
+/* Others are evicted for room in the window or at the host, but not in vain. */
+static void room(void **state)
+{
+	struct host_setup setup = usual;
+	struct guest_open o;
+	struct host h;
+
+	setup.window = 512 * KIB;
+	if (!begin(&h, &setup))
+		skip();
+	host_fill(&h, &h.file[0], 128 * KIB);
+	host_fill(&h, &h.file[1], 200 * KIB);
+	host_fill(&h, &h.file[2], 384 * KIB);
+	open_passed(&h, &h.file[0], O_RDONLY, &o);
+	compose_and_close(&h, &h.file[1], O_RDONLY);
+	compose_and_close(&h, &h.file[2], O_RDONLY);
+	assert_false(pass_keeps(h.pass, 2));
+	guest_close(&h, &o);
+	open_passed(&h, &h.file[1], O_RDONLY, &o);
+	assert_false(pass_keeps(h.pass, 3));
+	/* There is none for the third. */
+	compose_and_close(&h, &h.file[0], O_RDONLY);
+	expect_plain(&h, &h.file[2], O_RDONLY);
+	assert_true(pass_keeps(h.pass, 1));
+	guest_close(&h, &o);
+	h.limit = host_live(&h, 0);
+	compose_and_close(&h, &h.file[3], O_RDONLY);
+	assert_false(pass_keeps(h.pass, 2));
+	assert_true(pass_keeps(h.pass, 1));
+	end(&h);
+}
+
 /* An open goes by what was just told, and asks the host when that says that the file has changed. */
 static void told(void **state)
 {
@@ -495,6 +527,65 @@ static void told(void **state)
 		compose_and_close(&h, f, O_RDONLY);
 	}
 	end(&h);
+}
+
+static void arena(void **state)
+{
+	struct host_setup setup = usual;
+	struct pass_arena a;
+	struct host h;
+	uint64_t before;
+
+	setup.window = 3 * MIB + 64 * KIB + 4096;
+	for (unsigned int all = 0; all < 2; all++) {
+		if (!begin(&h, &setup))
+			skip();
+		before = host_free(&h);
+		assert_int_equal(pass_arena_open(h.pass, all, &a), 0);
+		assert_int_equal(a.size, all ? align_down(setup.window, 65536) : 1 * MIB);
+		assert_int_equal(host_free(&h), before - a.size);
+		assert_true(a.at.v >= h.front && range_ok(a.at.v - h.front, a.size, h.window));
+		/* It is that part of the window, from its first byte to its last. */
+		for (uint64_t at = 0; at < a.size; at += PAGE_4K)
+			memset((char *)a.addr + at, (int)(at / PAGE_4K + 1), PAGE_4K);
+		if (all)
+			expect_plain(&h, &h.file[0], O_RDONLY);
+		else
+			compose_and_close(&h, &h.file[0], O_RDONLY);
+		assert_int_equal(msync(a.addr, a.size, MS_SYNC), 0);
+		for (uint64_t at = 0; at < a.size; at += PAGE_4K) {
+			uint8_t want[PAGE_4K], got[PAGE_4K];
+
+			memset(want, (int)(at / PAGE_4K + 1), sizeof(want));
+			image_get(
+				&h.im,
+				DBLK(h.l.data.v + (uint32_t)((a.at.v - h.front + at) / PASS_BLOCK)),
+				got, 1);
+			assert_memory_equal(got, want, sizeof(want));
+		}
+		forget_all(&h);
+		assert_int_equal(host_free(&h), before - a.size);
+		host_close(&h);
+	}
+	(void)alarm(0);
+}
+
+/* Windows of any size, larger than the largest block, too; the namespace's data is in front. */
+static void any_window(void **state)
+{
+	static const uint64_t sizes[] = { 192 * KIB, 1022 * MIB, 1536 * MIB - 2 * MIB,
+					  2 * GIB - 2 * MIB, 3 * GIB + 64 * KIB };
+	struct host_setup setup = usual;
+	struct host h;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		setup.window = sizes[i];
+		if (!begin(&h, &setup))
+			skip();
+		assert_int_equal(host_free(&h), setup.window);
+		compose_and_close(&h, &h.file[0], O_RDWR);
+		end(&h);
+	}
 }
 
 /* No open is answered with passthrough, nothing is left, and the next open works. */
@@ -668,7 +759,10 @@ int main(void)
 		TEST(stores_before_composed_again),
 		TEST(dying),
 		TEST(least_recent_goes),
+		TEST(room),
 		TEST(told),
+		TEST(arena),
+		TEST(any_window),
 		TEST(composing_fails),
 		TEST(opening_again_fails),
 		TEST(slots_fail),
