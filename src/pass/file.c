@@ -144,15 +144,25 @@ static int copy_tail(struct pass *p, struct pass_file *f, uint64_t fh)
 	return pwrite(f->slot.fd, f->tail, len, (off_t)f->whole) == (ssize_t)len ? 0 : -EIO;
 }
 
+/*
+ * A write by the guest is seen by the backing file's mtime, which is 0 before. A comparison with
+ * an earlier mtime would miss what is written in the same tick of the clock (until Linux 6.13). The
+ * kernel does no write(2) meanwhile.
+ */
+static int clear_mtime(const struct pass_file *f)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { 0 } };
+
+	return futimens(f->slot.fd, times) < 0 ? -errno : 0;
+}
+
 static int register_file(struct pass *p, struct pass_file *f)
 {
-	struct stat st;
-	int r;
+	int r = clear_mtime(f);
 
-	if (fstat(f->slot.fd, &st) < 0)
-		return -errno;
-	f->seen = st.st_mtim;
-	r = p->params.ops->backing_open(p->params.ctx, f->slot.fd);
+	f->moved = false;
+	if (r == 0)
+		r = p->params.ops->backing_open(p->params.ctx, f->slot.fd);
 	f->backing = MAX(r, 0);
 	return MIN(r, 0);
 }
@@ -234,16 +244,22 @@ static int settle_tail(struct pass *p, struct pass_file *f, uint64_t size, const
 int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh)
 {
 	struct stat st;
-	bool moved;
-	int r;
+	int r = 0;
 
 	if (fstat(f->slot.fd, &st) < 0)
 		return -errno;
-	/* As of before the last page is read: what comes later is found the next time. */
-	moved = st.st_mtim.tv_sec != f->seen.tv_sec || st.st_mtim.tv_nsec != f->seen.tv_nsec;
-	f->seen = st.st_mtim;
-	r = settle_tail(p, f, checked_size(f, (uint64_t)st.st_size), fh);
-	return r < 0 ? r : moved || r;
+	/* Before the last page is read: what comes later is found the next time. */
+	if (st.st_mtim.tv_sec || st.st_mtim.tv_nsec) {
+		f->moved = true;
+		r = clear_mtime(f);
+	}
+	if (r == 0)
+		r = settle_tail(p, f, checked_size(f, (uint64_t)st.st_size), fh);
+	if (r < 0)
+		return r;
+	r = f->moved || r;
+	f->moved = false;
+	return r;
 }
 
 /* The last page as the last mapping has left it. */

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <pthread.h>
-#include <time.h>
 
 #include "base/num.h"
 #include "dax/buddy.h"
@@ -43,11 +42,11 @@ struct pass_file {
 	struct pass_attr_in attr;   /* of when it was composed or settled */
 	struct pass_handle *handle; /* of all opens; 0: it is idle */
 	size_t opens, opens_max;
-	bool written;	      /* it was opened for writing since it was composed */
-	bool watched;	      /* see pass_watch() */
-	struct timespec seen; /* mtime of the backing file when it was settled */
-	uint64_t whole;	      /* bytes that the window shows */
-	bool has_tail; /* behind them is a copy of the last page, which can become whole, too */
+	bool written;	/* it was opened for writing since it was composed */
+	bool watched;	/* see pass_watch() */
+	bool moved;	/* the backing file's mtime says so, and the host's is not set yet */
+	uint64_t whole; /* bytes that the window shows */
+	bool has_tail;	/* behind them is a copy of the last page, which can become whole, too */
 	char tail[PAGE_4K]; /* that page, as the host has it */
 
 	struct pass_piece piece[PASS_PIECES_MAX];

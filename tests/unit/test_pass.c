@@ -297,6 +297,30 @@ static void last_page_becomes_whole(void **state)
 	end(&h);
 }
 
+/* A write right after the file was composed, or settled, counts. */
+static void writes_at_once(void **state)
+{
+	struct host_file *f;
+	struct guest_open o;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	for (unsigned int i = 0; i < 50; i++) {
+		open_passed(&h, f, O_RDWR, &o);
+		assert_int_equal(host_settled(&h, f), 0);
+		for (unsigned int k = 0; k < 20; k++) {
+			assert_int_equal(guest_write_locked(f, o.fd, k, 1, i), 1);
+			assert_int_equal(host_settled(&h, f), 1);
+			assert_int_equal(host_settled(&h, f), 0);
+		}
+		guest_close(&h, &o);
+		pass_forget(h.pass, f->nodeid);
+	}
+	end(&h);
+}
+
 /* ext4 with DAX makes a file longer when a write behind its last block fails. */
 static void failed_growth(void **state)
 {
@@ -753,6 +777,7 @@ int main(void)
 		TEST(only_fixed),
 		TEST(last_page_by_handle),
 		TEST(last_page_becomes_whole),
+		TEST(writes_at_once),
 		TEST(failed_growth),
 		TEST(stores_after_close),
 		TEST(stores_while_evicted),
