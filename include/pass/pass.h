@@ -130,7 +130,8 @@ void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns, uint64_t c
 
 /*
  * pass_watch() - true: the file can be written by the guest, by an open or a mapping, and is to be
- * settled from time to time until pass_unwatch() is true. True once; the caller begins then.
+ * settled from time to time until pass_unwatch() is true. True once until then, also when the file
+ * is evicted and composed again; the caller begins then.
  * pass_unwatch() - nobody can write to it any more. The caller settles it once more.
  */
 bool pass_watch(struct pass *p, uint64_t nodeid);

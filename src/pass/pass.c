@@ -38,9 +38,14 @@
 #define SLOTS_MIN 16u
 #define SLOTS_MAX 512u
 
+static unsigned int hash(uint64_t nodeid)
+{
+	return (unsigned int)(nodeid * UINT64_C(0x9e3779b97f4a7c15) >> 56);
+}
+
 static struct pass_file **bucket_of(struct pass *p, uint64_t nodeid)
 {
-	return &p->bucket[nodeid * UINT64_C(0x9e3779b97f4a7c15) >> 56];
+	return &p->bucket[hash(nodeid)];
 }
 
 static struct pass_file *find_locked(struct pass *p, uint64_t nodeid)
@@ -393,28 +398,49 @@ int pass_settle(struct pass *p, uint64_t nodeid)
 	return r;
 }
 
+/* The place of the pointer to the file's mark, or to NULL. */
+static struct pass_watched **find_watched_locked(struct pass *p, uint64_t nodeid)
+{
+	struct pass_watched **at = &p->watched[hash(nodeid)];
+
+	while (*at && (*at)->nodeid != nodeid)
+		at = &(*at)->next;
+	return at;
+}
+
 bool pass_watch(struct pass *p, uint64_t nodeid)
 {
+	struct pass_watched **at, *w;
 	struct pass_file *f;
 
 	scoped_lock(&p->lock);
 	f = get_locked(p, nodeid);
-	if (!f || !f->written || f->watched)
+	at = find_watched_locked(p, nodeid);
+	if (!f || !f->written || *at)
 		return false;
-	f->watched = true;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return false;
+	w->nodeid = nodeid;
+	*at = w;
 	return true;
 }
 
 bool pass_unwatch(struct pass *p, uint64_t nodeid)
 {
+	struct pass_watched **at, *w;
 	struct pass_file *f;
 
 	scoped_lock(&p->lock);
 	f = get_locked(p, nodeid);
-	if (!f)
-		return true;
-	f->watched = f->opens || pass_slot_in_use(&f->slot);
-	return !f->watched;
+	if (f && (f->opens || pass_slot_in_use(&f->slot)))
+		return false;
+	at = find_watched_locked(p, nodeid);
+	w = *at;
+	if (w)
+		*at = w->next;
+	free(w);
+	return true;
 }
 
 bool pass_keeps(struct pass *p, uint64_t nodeid)
@@ -466,17 +492,19 @@ static int evict_node_locked(struct pass *p, uint64_t nodeid)
 int pass_hold(struct pass *p, uint64_t nodeid, struct pass_hold *h)
 {
 	struct timespec ts = time_spec(time_now_ns() + RELEASE_NS);
-	bool waited = false;
+	bool waited = false, late = false;
 	int r;
 
 	scoped_lock(&p->lock);
-	while ((r = evict_node_locked(p, nodeid)) == -EBUSY) {
+	/* Once more in the end: nobody tells when a mapping goes. */
+	while ((r = evict_node_locked(p, nodeid)) == -EBUSY && !late) {
 		if (!waited)
 			waiting_begin();
 		waited = true;
-		if (pthread_cond_timedwait(&p->changed, &p->lock, &ts))
-			return r;
+		late = pthread_cond_timedwait(&p->changed, &p->lock, &ts);
 	}
+	if (r < 0)
+		return r;
 	*h = (struct pass_hold){ .next = p->holds, .nodeid = nodeid };
 	p->holds = h;
 	return 0;
@@ -631,6 +659,18 @@ int pass_arena_open(struct pass *p, bool all, struct pass_arena *ret)
 	return 0;
 }
 
+static void free_watched(struct pass *p)
+{
+	for (unsigned int b = 0; b < PASS_BUCKETS; b++) {
+		struct pass_watched *w = p->watched[b], *next;
+
+		for (; w; w = next) {
+			next = w->next;
+			free(w);
+		}
+	}
+}
+
 static void evict_all(struct pass *p)
 {
 	for (unsigned int b = 0; b < PASS_BUCKETS; b++) {
@@ -660,6 +700,7 @@ void pass_destroy(struct pass *p)
 	if (p->device[0] && compose_device_remove(p->device) < 0)
 		log_warn("the device %s is still in use", p->device);
 	buddy_destroy(p->window);
+	free_watched(p);
 	(void)pthread_cond_destroy(&p->changed);
 	(void)pthread_mutex_destroy(&p->lock);
 	free(p);

@@ -43,7 +43,6 @@ struct pass_file {
 	struct pass_handle *handle; /* of all opens; 0: it is idle */
 	size_t opens, opens_max;
 	bool written;	/* it was opened for writing since it was composed */
-	bool watched;	/* see pass_watch() */
 	bool moved;	/* the backing file's mtime says so, and the host's is not set yet */
 	uint64_t whole; /* bytes that the window shows */
 	bool has_tail;	/* behind them is a copy of the last page, which can become whole, too */
@@ -54,6 +53,12 @@ struct pass_file {
 	struct pass_slot slot;
 	bool has_slot;
 	int backing; /* 0: not registered */
+};
+
+/* See pass_watch(). It outlives the eviction of its file: the caller has it listed until then. */
+struct pass_watched {
+	struct pass_watched *next; /* in its bucket */
+	uint64_t nodeid;
 };
 
 struct pass {
@@ -70,6 +75,7 @@ struct pass {
 	pthread_cond_t changed; /* a file is not busy or not open any more */
 	struct buddy *window;	/* counts from @first on */
 	struct pass_file *bucket[PASS_BUCKETS];
+	struct pass_watched *watched[PASS_BUCKETS];
 	struct pass_hold *holds;
 	uint64_t files; /* in all buckets */
 	uint64_t opens; /* numbers for pass_file.used */

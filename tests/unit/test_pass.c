@@ -146,6 +146,36 @@ static void held_only_when_closed(void **state)
 	end(&h);
 }
 
+static void *unmap_soon(void *map)
+{
+	(void)usleep(100000);
+	must(munmap(map, 100000) == 0);
+	return NULL;
+}
+
+/* The mapping goes while somebody waits for that. */
+static void held_when_unmapped(void **state)
+{
+	struct host_file *f;
+	struct pass_hold hold;
+	struct guest_open o;
+	pthread_t thread;
+	struct host h;
+	void *map;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	open_passed(&h, f, O_RDWR, &o);
+	map = map_file(&o);
+	guest_close(&h, &o);
+	assert_int_equal(pthread_create(&thread, NULL, unmap_soon, map), 0);
+	assert_int_equal(pass_hold(h.pass, f->nodeid, &hold), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	pass_unhold(h.pass, &hold);
+	end(&h);
+}
+
 static void not_begun(void **state)
 {
 	struct host_setup setup = usual;
@@ -372,6 +402,32 @@ static void stores_after_close(void **state)
 	assert_true(pass_unwatch(h.pass, f->nodeid));
 	pass_forget(h.pass, f->nodeid);
 	expect_on_host(f);
+	end(&h);
+}
+
+/* Who watches a file does so once, whatever becomes of it meanwhile. */
+static void watched_once(void **state)
+{
+	struct host_file *f;
+	struct guest_open o;
+	struct host h;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	for (unsigned int i = 0; i < 3; i++) {
+		open_passed(&h, f, O_RDWR, &o);
+		assert_int_equal(pass_watch(h.pass, f->nodeid), !i);
+		guest_close(&h, &o);
+		pass_forget(h.pass, f->nodeid);
+	}
+	open_passed(&h, f, O_RDWR, &o);
+	assert_false(pass_unwatch(h.pass, f->nodeid));
+	guest_close(&h, &o);
+	assert_true(pass_unwatch(h.pass, f->nodeid));
+	open_passed(&h, f, O_RDWR, &o);
+	assert_true(pass_watch(h.pass, f->nodeid));
+	guest_close(&h, &o);
 	end(&h);
 }
 
@@ -771,6 +827,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(one_id_while_open),
 		TEST(held_only_when_closed),
+		TEST(held_when_unmapped),
 		TEST(not_begun),
 		TEST(privileges),
 		TEST(read_only),
@@ -780,6 +837,7 @@ int main(void)
 		TEST(writes_at_once),
 		TEST(failed_growth),
 		TEST(stores_after_close),
+		TEST(watched_once),
 		TEST(stores_while_evicted),
 		TEST(stores_before_composed_again),
 		TEST(dying),
