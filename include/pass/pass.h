@@ -87,8 +87,8 @@ int pass_create(const struct pass_params *params, struct pass **ret);
 /*
  * pass_arena_open() - give a part of the window to this process, which cannot map it by VFIO while
  * the kernel has it: a third of it or less, as a power of two, mapped in memory; or, with @all, all
- * of it, and then no file can be composed. Once, before the first open of a file. It ends with
- * pass_destroy(). 0 or a negative errno.
+ * of it up to PASS_SLOT_EXTENT_MAX, and then no file can be composed. Once, before the first open
+ * of a file. It ends with pass_destroy(). 0 or a negative errno.
  */
 struct pass_arena {
 	void *addr;

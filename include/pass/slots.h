@@ -29,6 +29,9 @@
  */
 struct pass_slots;
 
+/* Bytes that one contiguous extent of a slot can have: its tree is one block. */
+#define PASS_SLOT_EXTENT_MAX (UINT64_C(340) << 27)
+
 struct pass_slot {
 	uint32_t index;
 	int fd; /* open for reading and writing, from pass_slot_open() to pass_slot_evict(); or -1 */

@@ -624,7 +624,7 @@ static int reserve_arena(struct pass *p, bool all, struct pass_arena *a)
 
 	if (all) {
 		a->at = WOFF(p->first);
-		a->size = buddy_free_bytes(p->window);
+		a->size = MIN(buddy_free_bytes(p->window), PASS_SLOT_EXTENT_MAX);
 		while (pass_reserve(p, PASS_PIECE_SHIFT, &any) == 0)
 			;
 		return 0;

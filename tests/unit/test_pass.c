@@ -650,6 +650,22 @@ static void arena(void **state)
 	(void)alarm(0);
 }
 
+static void large_arena(void **state)
+{
+	struct host_setup setup = usual;
+	struct pass_arena a;
+	struct host h;
+
+	setup.window = PASS_SLOT_EXTENT_MAX + GIB;
+	if (!begin(&h, &setup))
+		skip();
+	assert_int_equal(pass_arena_open(h.pass, true, &a), 0);
+	assert_int_equal(a.size, PASS_SLOT_EXTENT_MAX);
+	((char *)a.addr)[a.size - 1] = 1;
+	host_close(&h);
+	(void)alarm(0);
+}
+
 /* Windows of any size, larger than the largest block, too; the namespace's data is in front. */
 static void any_window(void **state)
 {
@@ -845,6 +861,7 @@ int main(void)
 		TEST(room),
 		TEST(told),
 		TEST(arena),
+		TEST(large_arena),
 		TEST(any_window),
 		TEST(composing_fails),
 		TEST(opening_again_fails),
