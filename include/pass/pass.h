@@ -80,7 +80,7 @@ struct pass_params {
 /*
  * pass_create() - 0 or a negative errno. Devices that a killed process has left are removed;
  * -EBUSY: one is still in use, or the metadata's device is. What is on that device is overwritten.
- * -ENOSPC: there is too little memory for metadata.
+ * -ENOSPC: there is too little memory for metadata. -EOPNOTSUPP: the kernel cannot evict a file.
  */
 int pass_create(const struct pass_params *params, struct pass **ret);
 

@@ -43,7 +43,7 @@ int pass_slots_layout(struct ext4_layout *ret, uint32_t slots, uint32_t data_blo
 /*
  * pass_slots_create() - write a file system of empty slots and mount it, visible nowhere.
  * @device: a block device with l->blocks blocks. @l: of pass_slots_layout().
- * Returns 0 or a negative errno.
+ * Returns 0 or a negative errno; -EOPNOTSUPP: the kernel does not evict a slot's inode.
  */
 int pass_slots_create(const char *device, const struct ext4_layout *l, struct pass_slots **ret);
 

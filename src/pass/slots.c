@@ -64,33 +64,6 @@ static int write_empty(const struct pass_slots *s)
 	return r < 0 ? r : write_blocks(s->device, DBLK(0), buf, len);
 }
 
-int pass_slots_create(const char *device, const struct ext4_layout *l, struct pass_slots **ret)
-{
-	struct pass_slots *s = calloc(1, sizeof(*s) + l->shape.slots * sizeof(s->free[0]));
-	int r;
-
-	if (!s)
-		return -ENOMEM;
-	s->l = *l;
-	s->mount = -1;
-	(void)pthread_mutex_init(&s->lock, NULL);
-	/* The lowest is taken first. */
-	for (uint32_t i = l->shape.slots; i > 0; i--)
-		s->free[s->n++] = i - 1;
-	s->device = open(device, O_RDWR | O_CLOEXEC);
-	r = s->device < 0 ? -errno : write_empty(s);
-	if (r == 0) {
-		s->mount = compose_mount(device);
-		r = MIN(s->mount, 0);
-	}
-	if (r < 0) {
-		pass_slots_destroy(s);
-		return r;
-	}
-	*ret = s;
-	return 0;
-}
-
 void pass_slots_destroy(struct pass_slots *s)
 {
 	if (!s)
@@ -213,5 +186,56 @@ int pass_slot_evict(struct pass_slots *s, struct pass_slot *slot)
 	close_keep_errno(steal_fd(&slot->fd));
 	scoped_lock(&s->lock);
 	s->free[s->n++] = slot->index;
+	return 0;
+}
+
+/*
+ * A file that could not be evicted could never be changed by a program again. So find out whether
+ * the kernel grants leases (fs.leases-enable) and forgets inodes, before the first file is composed.
+ */
+static int check_evicting(struct pass_slots *s)
+{
+	struct pass_attr empty = { .mode = S_IFREG | 0600 };
+	struct pass_slot slot;
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < 2; i++) {
+		r = pass_slot_take(s, &slot);
+		if (r == 0)
+			r = pass_slot_open(s, &slot, &empty, NULL, 0);
+		if (r == 0 && pass_slot_evict(s, &slot) < 0) {
+			(void)close(slot.fd);
+			r = -EOPNOTSUPP;
+		}
+	}
+	return r == -ESTALE ? -EOPNOTSUPP : r;
+}
+
+int pass_slots_create(const char *device, const struct ext4_layout *l, struct pass_slots **ret)
+{
+	struct pass_slots *s = calloc(1, sizeof(*s) + l->shape.slots * sizeof(s->free[0]));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->l = *l;
+	s->mount = -1;
+	(void)pthread_mutex_init(&s->lock, NULL);
+	/* The lowest is taken first. */
+	for (uint32_t i = l->shape.slots; i > 0; i--)
+		s->free[s->n++] = i - 1;
+	s->device = open(device, O_RDWR | O_CLOEXEC);
+	r = s->device < 0 ? -errno : write_empty(s);
+	if (r == 0) {
+		s->mount = compose_mount(device);
+		r = MIN(s->mount, 0);
+	}
+	if (r == 0)
+		r = check_evicting(s);
+	if (r < 0) {
+		pass_slots_destroy(s);
+		return r;
+	}
+	*ret = s;
 	return 0;
 }
