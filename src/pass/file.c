@@ -244,17 +244,20 @@ static int settle_tail(struct pass *p, struct pass_file *f, uint64_t size, const
 int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh)
 {
 	struct stat st;
+	uint64_t size;
 	int r = 0;
 
 	if (fstat(f->slot.fd, &st) < 0)
 		return -errno;
+	/* First, as it moves mtime, too. */
+	size = checked_size(f, (uint64_t)st.st_size);
 	/* Before the last page is read: what comes later is found the next time. */
 	if (st.st_mtim.tv_sec || st.st_mtim.tv_nsec) {
 		f->moved = true;
 		r = clear_mtime(f);
 	}
 	if (r == 0)
-		r = settle_tail(p, f, checked_size(f, (uint64_t)st.st_size), fh);
+		r = settle_tail(p, f, size, fh);
 	if (r < 0)
 		return r;
 	r = f->moved || r;

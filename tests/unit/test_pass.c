@@ -365,7 +365,8 @@ static void failed_growth(void **state)
 		host_fill(&h, f, 5000);
 		open_passed(&h, f, O_RDWR, &o);
 		assert_int_equal(ftruncate(o.fd, (off_t)to), 0);
-		assert_true(host_settled(&h, f) >= 0);
+		assert_int_equal(host_settled(&h, f), 1);
+		assert_int_equal(host_settled(&h, f), 0);
 		guest_check_locked(f, o.fd);
 		expect_on_host(f);
 		assert_int_equal(f->writes, 0);
