@@ -15,18 +15,31 @@ static struct host_file *file_of(struct host *h, uint64_t nodeid)
 	return &h->file[nodeid - 1];
 }
 
-/* Does this call fail? 0 or a negative errno. */
-static int fails(struct host *h, enum host_call call)
+static int fails_locked(struct host *h, enum host_call call)
 {
 	static const int errors[] = { -ENOSPC, -EIO, -ENODATA, -ENOMEM };
 
-	scoped_lock(&h->lock);
 	h->calls[call]++;
 	if (h->fail_at[call] && !--h->fail_at[call])
 		return h->fail_with;
 	if (h->fail_one_in[call] && rng_chance(&h->rng, h->fail_one_in[call]))
 		return errors[rng_below(&h->rng, ARRAY_SIZE(errors))];
 	return 0;
+}
+
+/* Does this call fail? 0 or a negative errno, after some time. */
+static int fails(struct host *h, enum host_call call)
+{
+	useconds_t us;
+	int r;
+
+	(void)pthread_mutex_lock(&h->lock);
+	r = fails_locked(h, call);
+	us = h->slow_us ? (useconds_t)rng_below(&h->rng, h->slow_us) : 0;
+	(void)pthread_mutex_unlock(&h->lock);
+	if (us)
+		(void)usleep(us);
+	return r;
 }
 
 static off_t place(const struct host *h, uint64_t at)

@@ -60,6 +60,7 @@ struct host {
 	int fail_with;			  /* a negative errno */
 	void (*on_write)(struct host *h); /* called in the midst of a write of the last page */
 	unsigned int limit;		  /* more mappings get ENOSPC; 0: no limit */
+	unsigned int slow_us;		  /* answers take up to this long */
 
 	pthread_mutex_t lock; /* guards what follows; comes after that of a file */
 	struct rng rng;

@@ -383,7 +383,7 @@ static void expect_unused(struct model *m, bool clings)
 struct mood {
 	struct host_setup setup;
 	unsigned int fail_one_in[CALLS];
-	unsigned int limit;
+	unsigned int limit, slow_us;
 };
 
 static void model_run(const struct mood *mood)
@@ -403,6 +403,7 @@ static void model_run(const struct mood *mood)
 	users_init(m);
 	m->h.rng.state = seed;
 	m->h.limit = mood->limit;
+	m->h.slow_us = mood->slow_us;
 	memcpy(m->h.fail_one_in, mood->fail_one_in, sizeof(m->h.fail_one_in));
 	for (unsigned int i = 0; i < THREADS; i++) {
 		w[i] = (struct worker){ .m = m, .rng = { seed + i + 1 } };
@@ -437,13 +438,15 @@ static void friendly_host(void **state)
 static void little_room(void **state)
 {
 	model_run(&(struct mood){ .setup = { .window = 640 * KIB, .front = 2 * MIB, .slots = 5 },
-				  .limit = 7 });
+				  .limit = 7,
+				  .slow_us = 1000 });
 }
 
 /* It refuses at random; sometimes it does not remove a mapping either. */
 static void moody_host(void **state)
 {
 	model_run(&(struct mood){ .setup = { .window = 16 * MIB, .slots = 8 },
+				  .slow_us = 200,
 				  .fail_one_in = { [CALL_ATTR] = 30,
 						   [CALL_READ] = 20,
 						   [CALL_WRITE] = 20,
