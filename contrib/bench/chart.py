@@ -6,19 +6,20 @@ import subprocess
 
 from report import TITLES
 
-COLOURS = ["#888888", "#4477aa", "#cc6677", "#ddaa33", "#117733", "#882255"]
+COLOURS = ["#888888", "#4477aa", "#cc6677", "#ddaa33", "#117733", "#882255", "#88ccee"]
 LOG_FROM = 30	# largest to least value; from there on a linear axis hides the small ones
 
 
 def plot(report, group):
     """The SVG of one group: a bar for each configuration, with its least and largest run."""
-    rows, names = report.rows(group), report.names
+    rows = report.rows(group)
+    names = [n for n in report.names if any(report.cell(r, n) for r in rows)]
     lines, present = [], []
     for row in rows:
         words = ['"' + row.name.replace('"', "") + '"']
         for name in names:
             c = report.cell(row, name)
-            if c.mean is None:
+            if not c or c.mean is None:
                 words += ["?", "?", "?"]
             else:
                 words += [f"{v:.6g}" for v in (c.mean, min(c.values), max(c.values))]
@@ -55,7 +56,7 @@ def page(report):
         parts.append(f"<pre>{html.escape(report.comparison(group))}</pre>")
     about = "".join(f"<tr><th>{html.escape(k.replace('_', ' '))}</th><td>{html.escape(str(v))}</td>"
                     "</tr>" for k, v in report.about.items())
-    reasons = html.escape("\n".join(report.reasons() + report.cached()))
+    reasons = html.escape("\n".join(report.reasons() + report.cached() + report.unchecked()))
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>vfsdax-bench</title><style>
 body {{ font-family: sans-serif; margin: 2em; max-width: 90em }}

@@ -29,7 +29,7 @@ class Files:
         if not os.path.isdir(self.top):
             os.mkdir(self.top)
             self.made.append(self.top)
-        if groups & {"jobs", "large", "latency", "idle"}:
+        if groups & {"jobs", "large", "latency", "open", "idle"}:
             for i in range(DATA_FILES):
                 self.make_file(f"data.{i}", self.args.size)
         if groups & {"cold", "memory"}:

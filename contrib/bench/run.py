@@ -11,6 +11,8 @@ from target import say
 # So many measurements of one configuration follow each other, then it is the next one's turn: a minute
 # in which the machine is slow is shared by all. With fewer, mounting would take longer than measuring.
 TURN = 5
+# What a mount takes besides, with its first reads; to say at the start how long all will take.
+MOUNT_S = 2.5
 
 
 class Cell:
@@ -50,24 +52,42 @@ class Run:
     def __init__(self, target, measures, args):
         self.target, self.measures, self.args = target, measures, args
         self.rows = [r for m in measures for r in m.rows if args.wanted(r)]
-        self.cells = {r: {c.name: Cell() for c in target.configs} for r in self.rows}
+        self.cells = {r: {c.name: Cell() for c in target.configs if c.covers(m)}
+                      for m in measures for r in m.rows if r in self.rows}
         self.counters = {c.name: [] for c in target.configs}
         self.done, self.complete = 0, False
         self.begin = time.monotonic()
-        self.total = sum(self.runs_of(m) for m in measures) * len(target.configs)
+        self.total = sum(self.runs_of(m) for m in measures for c in target.configs if c.covers(m))
 
     def runs_of(self, measure):
         """How often a measurement is repeated."""
         short = measure.rows[0].group in ("jobs", "large", "latency")
         return self.args.runs if short else self.args.group_runs
 
+    def expected(self):
+        """About how many seconds it will take."""
+        seconds = 0.0
+        for n in range(self.rounds()):
+            for measures in self.turns(n):
+                for c in self.target.configs:
+                    covered = [m.seconds for m in measures if c.covers(m)]
+                    seconds += sum(covered) + (MOUNT_S if covered else 0)
+        return seconds
+
+    def rounds(self):
+        """How many there are."""
+        return max((self.runs_of(m) for m in self.measures), default=0)
+
     def all(self):
         """Round by round, each with every configuration; who is first changes."""
-        for n in range(max((self.runs_of(m) for m in self.measures), default=0)):
+        seconds = self.expected()
+        say(f"{self.total} measurements, {len(self.target.configs)} configurations by turns: about " +
+            (f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"))
+        for n in range(self.rounds()):
             for turn, measures in enumerate(self.turns(n)):
                 first = (n + turn) % len(self.target.configs)
                 for c in self.target.configs[first:] + self.target.configs[:first]:
-                    self.session(n, c, measures)
+                    self.session(n, c, [m for m in measures if c.covers(m)])
         self.complete = True
 
     def turns(self, n):
@@ -83,7 +103,7 @@ class Run:
 
     def session(self, n, config, measures):
         """Measurements on one mount, as turns() gives them."""
-        mounted, fresh = False, measures[0].fresh
+        mounted, fresh = False, bool(measures) and measures[0].fresh
         for m in measures:
             rows = [r for r in m.rows if r in self.cells]
             cells = {r.name: self.cells[r][config.name] for r in rows}

@@ -12,7 +12,8 @@ import sys
 import time
 
 from files import Files
-from jobs import Failed
+from jobs import Failed, PASS_GROUPS
+from workload import daemon_of
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 FILES = "vfsdax-bench"
@@ -20,7 +21,9 @@ FILES = "vfsdax-bench"
 # What the summary compares. A configuration of a guest that is none of these has no role.
 ROLES = {"virtiofs": "kernel's virtiofs, no DAX", "virtiofs-dax": "kernel's virtiofs, DAX",
          "vfsdaxfuse": "vfsdaxfuse", "vfsdaxfuse-never": "vfsdaxfuse -o dax=never",
-         "virtiofsd": "kernel's virtiofs, stock virtiofsd"}
+         "virtiofsd": "kernel's virtiofs, stock virtiofsd",
+         "passthrough-all": "vfsdaxfuse -o passthrough=all",
+         "passthrough-ro": "vfsdaxfuse -o ro,passthrough=ro"}
 
 
 @dataclasses.dataclass
@@ -29,6 +32,17 @@ class Config:
     name: str
     title: str
     directory: str
+
+    @property
+    def passthrough(self):
+        """Whether the kernel shall read and write by itself."""
+        return self.name.startswith("passthrough-")
+
+    def covers(self, measure):
+        """Whether the measurement is made with this one."""
+        if not self.passthrough:
+            return True
+        return measure.rows[0].group in PASS_GROUPS and not (measure.writes and self.name.endswith("-ro"))
 
 
 def say(text):
@@ -44,6 +58,35 @@ def first_line(command):
     except (OSError, subprocess.TimeoutExpired):
         return "not there"
     return r.stdout.strip().splitlines()[0] if r.stdout.strip() else "not there"
+
+
+def daemon_stats(mountpoint):
+    """The counters of the vfsdaxfuse that serves a mount, by its option stats=, or None."""
+    pid = daemon_of(mountpoint)
+    if not pid:
+        return None
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="surrogateescape") as f:
+        found = re.search(r"[\0,]stats=([^,\0]+)", f.read())
+    if not found:
+        return None
+    path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), found.group(1))
+    try:
+        os.unlink(path)	# the daemon renames a new file into place
+    except FileNotFoundError:
+        pass
+    os.kill(int(pid), signal.SIGUSR1)
+    for _ in range(100):
+        try:
+            with open(path, encoding="ascii") as f:
+                return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", f.read())}
+        except FileNotFoundError:
+            time.sleep(0.05)
+    return None
+
+
+def data_bytes(stats):
+    """Data that the daemon has moved, whichever way."""
+    return sum(stats[f"{way}_{what}_bytes"] for way in ("dax", "virtqueue") for what in ("read", "write"))
 
 
 class GuestTarget:
@@ -130,9 +173,12 @@ class GuestTarget:
     def recover(self):
         """Nothing that we could do."""
 
-    def host_bytes(self, config):
-        """Data that went over the virtqueue; not known here."""
-        return None
+    def counts(self, config):
+        """What is known of the data that took the way over the daemon or the host, or None."""
+        if not config.passthrough:
+            return None
+        stats = daemon_stats(config.directory)
+        return {"daemon_bytes": data_bytes(stats)} if stats else None
 
     def sh(self, text, timeout):
         """A line of shell; status, output and errors."""
@@ -209,7 +255,8 @@ class LabTarget(GuestTarget):
         import lab
         self.args, self.lab_module = args, lab
         self.lab = lab.Lab(kernel=args.kernel, window=f"{args.window}M", mem="3G",
-                           virtiofsd="virtiofsd" in args.configs, parent=args.dir)
+                           virtiofsd="virtiofsd" in args.configs, parent=args.dir,
+                           passthrough=any(n in lab.PASSTHROUGH for n in args.configs))
         self.configs = [Config(n, ROLES[n], lab.MNT) for n in args.configs]
         self.files = []
         self.entered = False
@@ -239,7 +286,7 @@ class LabTarget(GuestTarget):
         """Counters of the daemon, if there is one; the mount ends."""
         r = {}
         try:
-            if config.name.startswith("vfsdaxfuse"):
+            if config.name.startswith("vfsdaxfuse") or config.passthrough:
                 r = self.lab.stats()
             self.lab.umount()
         except RuntimeError as e:
@@ -250,14 +297,16 @@ class LabTarget(GuestTarget):
         """The next mount() boots again; that it can fail is that row's affair."""
         self.lab.halt()
 
-    def host_bytes(self, config):
+    def counts(self, config):
         if config.name == "virtiofsd":
             return None
         try:
             stats = self.lab.host_stats()
+            daemon = {"daemon_bytes": data_bytes(self.lab.stats())} if config.passthrough else {}
         except RuntimeError as e:
-            raise Failed(str(e)) from e
-        return stats["read_bytes"] + stats["write_bytes"]
+            raise Failed(self.lab.why(e)) from e
+        return {"host_bytes": stats["read_bytes"] + stats["write_bytes"],
+                "host_requests": stats.get("read", 0) + stats.get("write", 0), **daemon}
 
     def sh(self, text, timeout):
         r = self.lab.run(text, timeout)

@@ -5,6 +5,7 @@
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -90,6 +91,26 @@ def small(top):
             finally:
                 os.close(fd)
         r[name] = rate(len(paths), begin)
+    return r
+
+
+def opened(top, files, seconds):
+    """How long open() and close() of a file take, in us: the first of each file, and later ones. Medians."""
+    paths = [os.path.join(top, f"data.{i}") for i in range(int(files))]
+    for p in paths:
+        os.stat(p)	# so that the name's LOOKUP is not in it
+
+    def cost(path):
+        begin = time.monotonic_ns()
+        os.close(os.open(path, os.O_RDONLY))
+        return (time.monotonic_ns() - begin) / 1000
+
+    r = {"open-first": statistics.median(map(cost, paths))}
+    end = time.monotonic() + float(seconds)
+    costs = [cost(paths[0])]
+    while time.monotonic() < end:
+        costs.append(cost(paths[0]))
+    r["open-again"] = statistics.median(costs)
     return r
 
 
@@ -183,7 +204,7 @@ def idle(top, name, mountpoint, seconds):
     return {"daemon-cpu": 100 * used / (time.monotonic() - begin)}
 
 
-COMMANDS = {"meta": meta, "git": git, "small": small, "memory": memory, "idle": idle}
+COMMANDS = {"meta": meta, "git": git, "small": small, "open": opened, "memory": memory, "idle": idle}
 
 
 def main():

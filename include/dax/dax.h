@@ -16,18 +16,20 @@
  * Concepts: an extent is one mapping, a power-of-two block of the window that shows a piece of one
  * file. Extents belong to an inode. A copy pins the extents it touches; no pointer into the window
  * leaves this layer. Every function that copies may say -EAGAIN, which means "ask the host over the
- * virtqueue"; that is never an error for the application. Whether a range is mapped at all is a matter
- * of policy: see src/dax/policy.c. The caller tells with dax_missed() what the other way has cost.
+ * virtqueue"; that is never an error for the application. Whether a range is mapped at all is a
+ * matter of policy: see policy/policy.h. The caller tells with dax_missed() what the virtqueue has
+ * cost.
  *
  * The rule of the end of file: only whole pages inside the file may be touched, because the host's
- * mapping raises a fault behind them. The caller gives the limit with each copy, and guarantees that
- * the file is not shortened below it while the copy runs (the lock for that is the caller's); it calls
- * dax_drop() before it lets a file become shorter.
+ * mapping raises a fault behind them. The caller gives the limit with each copy, and guarantees
+ * that the file is not shortened below it while the copy runs (the lock for that is the caller's);
+ * it calls dax_drop() before it lets a file become shorter.
  *
  * Threads: all functions may be called by any thread, except create and destroy of the same object.
  */
 struct dax;
 struct dax_inode;
+struct policy_params;
 
 struct dax_range {
 	struct woff at;
@@ -40,16 +42,16 @@ struct dax_range {
  */
 struct dax_remote_ops {
 	/*
-	 * Map @len bytes (a multiple of 4 KiB) of the file from @from (aligned to the block size) to
-	 * @to. 0, or a negative errno: then nothing is mapped there. -ENODATA: a part of it is a hole
-	 * that must not be mapped for writing.
+	 * Map to @to @len bytes (a multiple of 4 KiB) of the file from @from (aligned to the block
+	 * size). 0, or a negative errno: then nothing is mapped there. -ENODATA: a part of it is a
+	 * hole that must not be mapped for writing.
 	 */
 	int (*setup)(void *ctx, uint64_t nodeid, struct foff from, uint64_t len, struct woff to,
 		     bool writable);
 	/*
-	 * Unmap @n ranges, each exactly what one setup() has mapped. 0, or a negative errno: then some
-	 * of them may still be mapped, and each is asked for again. So a range where nothing is mapped
-	 * any more is no error.
+	 * Unmap @n ranges, each exactly what one setup() has mapped. 0, or a negative errno: then
+	 * some of them may still be mapped, and each is asked for again. So a range where nothing
+	 * is mapped any more is no error.
 	 */
 	int (*remove)(void *ctx, const struct dax_range *ranges, unsigned int n);
 };
@@ -60,7 +62,8 @@ struct dax_params {
 	uint64_t alignment; /* what the host demands of mappings; a power of two >= 4096 */
 	const struct dax_remote_ops *remote;
 	void *remote_ctx;
-	uint64_t (*clock_ns)(void); /* NULL: the monotonic clock; a simulator has its own */
+	uint64_t (*clock_ns)(void);	    /* NULL: the monotonic clock; a simulator has its own */
+	const struct policy_params *policy; /* NULL: policy_defaults (policy/params.h) */
 };
 
 /* dax_create() - 0, -EINVAL (a window without one whole block) or -ENOMEM. */
@@ -80,8 +83,8 @@ void dax_destroy(struct dax *d);
 struct dax_inode *dax_inode_create(struct dax *d, uint64_t nodeid);
 
 /*
- * dax_inode_destroy() - let go of everything; the host is asked to unmap it soon after. No copy of it
- * may run. NULL is fine.
+ * dax_inode_destroy() - let go of everything; the host is asked to unmap it soon after. No copy of
+ * it may run. NULL is fine.
  */
 void dax_inode_destroy(struct dax_inode *di);
 
@@ -97,14 +100,15 @@ int dax_write(struct dax_inode *di, struct foff off, const void *buf, size_t len
 
 /*
  * dax_declines() - is @off not mapped, and would not be at once, because the window is full? Then
- * dax_read() or dax_write() would only say so, after some work. The caller may send its request to the
- * host, and tell of it by dax_note_miss() while the host does its work. Without locks; a hint.
+ * dax_read() or dax_write() would only say so, after some work. The caller may send its request to
+ * the host, and tell of it by dax_note_miss() while the host does its work. Without locks; a hint.
  */
 bool dax_declines(struct dax_inode *di, struct foff off);
 
 /*
- * dax_note_miss() - tell of an access that dax_declines(); parameters as those of dax_read(). False: there is
- * more to it, and dax_count_miss() must follow. The caller need not keep others from shortening the file.
+ * dax_note_miss() - tell of an access that dax_declines(); parameters as those of dax_read().
+ * False: there is more to it, and dax_count_miss() must follow. The caller need not keep others
+ * from shortening the file.
  */
 bool dax_note_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write);
 
@@ -112,21 +116,21 @@ bool dax_note_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t l
 void dax_count_miss(struct dax_inode *di, struct foff off, size_t len, uint64_t limit, bool write);
 
 /*
- * dax_has_mapped() - has the last dax_read() or dax_write() of this thread waited for a mapping? Then the
- * time that it took is not that of a copy.
+ * dax_has_mapped() - has the last dax_read() or dax_write() of this thread waited for a mapping?
+ * Then the time that it took is not that of a copy.
  */
 bool dax_has_mapped(void);
 
 /*
- * dax_drop() - unmap every extent that shows a byte at or behind @from, after the copies that use it
- * have ended.
+ * dax_drop() - unmap every extent that shows a byte at or behind @from, after the copies that use
+ * it have ended.
  */
 void dax_drop(struct dax_inode *di, struct foff from);
 
 /* dax_mapped() - does the file have mappings, counting those being made or removed? */
 bool dax_mapped(struct dax_inode *di);
 
-/* dax_missed() - a request that could not be served from the window took @ns another way. */
+/* dax_missed() - a request that could not be served from the window took @ns over the virtqueue. */
 void dax_missed(struct dax *d, uint64_t ns);
 
 /*
@@ -142,9 +146,9 @@ void dax_settle(struct dax *d);
 struct dax_status {
 	uint64_t window_bytes;
 	uint64_t free_bytes;
-	uint64_t largest_free; /* bytes of the largest block that can be had at once */
-	uint64_t live;	       /* mappings that the host holds or is asked for */
-	uint64_t budget;       /* more than this the host has refused; 0: unknown */
+	uint64_t largest_free;		  /* bytes of the largest block that can be had at once */
+	uint64_t live;			  /* mappings that the host holds or is asked for */
+	uint64_t budget;		  /* more than this the host has refused; 0: unknown */
 	uint64_t live_by_size[DAX_SIZES]; /* of live, by the size of their block */
 };
 

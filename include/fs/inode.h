@@ -191,9 +191,9 @@ void inode_told_early(struct inode_table *t, uint64_t nodeid, uint64_t size);
 
 /*
  * inode_learn_end() - a READ of epoch @asked was short and ended at @end. If @end is the size that
- * the host has told, it is the end of the file: inode_at_end() may say so once, within the next @ns
- * and while nothing is written to the host. Otherwise it can be an error of the host's disk, or a
- * file without a size (/proc): the size becomes unknown and is asked for.
+ * the host has told, it is the end of the file: inode_take_end() may say so once, within the next
+ * @ns and while nothing is written to the host. Otherwise it can be an error of the host's disk, or
+ * a file without a size (/proc): the size becomes unknown and is asked for.
  */
 void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns);
 
@@ -209,4 +209,5 @@ void inode_size_grown(struct inode *i, uint64_t end, uint64_t asked);
 /* inode_size_unknown() - ask before the next access. */
 void inode_size_unknown(struct inode *i);
 
-bool inode_at_end(struct inode *i, uint64_t off);
+/* inode_take_end() - is @off the end that inode_learn_end() was told? Says so once. */
+bool inode_take_end(struct inode *i, uint64_t off);

@@ -13,9 +13,11 @@
  * compares times would miss it. So this thread also sets mtime UPKEEP_MTIME_NS after the first such
  * write, and again while there are more.
  *
- * Files that are passed through (pass/pass.h). The kernel tells nobody of its writes. So while such a
- * file is open for writing or mapped, its last page and mtime are brought to the host every
- * UPKEEP_MTIME_NS.
+ * Files that are passed through (pass/pass.h). The kernel tells nobody of its writes. So while such
+ * a file is open or mapped, its last page and mtime are brought to the host every UPKEEP_MTIME_NS.
+ * Nor does anybody notice that the host is gone as long as there are no requests, and then the
+ * window shows zeroes. So meanwhile the host is asked for the attributes of the root every
+ * UPKEEP_LIFE_NS.
  *
  * Closed files. Mappings stay after the close, because many files are soon opened again. But if the
  * host removes the file, a mapping keeps its disk blocks, and the guest's kernel may never forget
@@ -25,6 +27,7 @@
  * the UPKEEP_CLOSED_STAGES-th time, a minute after the close, it lets the file go without asking.
  */
 #define UPKEEP_MTIME_NS	     NSEC_PER_SEC
+#define UPKEEP_LIFE_NS	     (5 * NSEC_PER_SEC)
 #define UPKEEP_CLOSED_NS     (4 * NSEC_PER_SEC)
 #define UPKEEP_CLOSED_STAGES 4u
 
@@ -34,7 +37,8 @@ struct inode_table;
 struct pass;
 struct upkeep;
 
-/* upkeep_create() - @pass: or NULL. NULL: no memory. The thread starts with the first file that is listed. */
+/* upkeep_create() - @pass: or NULL. NULL: no memory. The thread starts with the first file that is
+ * listed. */
 struct upkeep *upkeep_create(struct client *c, struct inode_table *t, struct pass *pass);
 
 /*

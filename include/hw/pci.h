@@ -71,9 +71,6 @@ int pci_give_back(struct pci_takeover *t);
 /* pci_driver_loaded() - is a PCI driver of this name registered? */
 bool pci_driver_loaded(const char *driver);
 
-/* sysfs_read() - read a small file as a string, without the line's end. Bytes or a negative errno. */
-int sysfs_read(const char *path, char *buf, size_t size);
-
 /* Walk of the capability list in a configuration space (PCI 3.0, 6.7). Pure. */
 struct pci_cap_iter {
 	const uint8_t *config;

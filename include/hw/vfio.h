@@ -70,6 +70,12 @@ int vfio_load(const struct why *why);
 int vfio_group_of(const struct pci_address *addr, const struct why *why, unsigned int *ret);
 
 /*
+ * vfio_group_open() - open /dev/vfio/N of the device, which only one process can. Returns 0 and the
+ * descriptor, which the caller closes, or a negative errno as vfio_open().
+ */
+int vfio_group_open(const struct pci_address *addr, const struct why *why, int *ret_group);
+
+/*
  * vfio_open() - open the device, which is bound to vfio-pci, and switch on its memory and DMA.
  * Returns 0 and *ret (close with vfio_close()), or a negative errno:
  *  -ENXIO   VFIO or an IOMMU group is missing

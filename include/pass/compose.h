@@ -25,6 +25,12 @@ int compose_device(const char *name, const struct compose_piece *pieces, unsigne
 int compose_device_remove(const char *name);
 
 /*
+ * compose_device_fail() - from now on each access to a device of @size bytes is an I/O error.
+ * Memory of it that is mapped already stays. 0 or a negative errno.
+ */
+int compose_device_fail(const char *name, uint64_t size);
+
+/*
  * compose_remove_all() - remove devices whose name begins with @prefix, as a killed process has
  * left them. 0, or -EBUSY when one is still in use.
  */

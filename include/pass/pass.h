@@ -129,10 +129,10 @@ int pass_settle(struct pass *p, uint64_t nodeid);
 void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns, uint64_t ctime_ns);
 
 /*
- * pass_watch() - true: the file can be written by the guest, by an open or a mapping, and is to be
- * settled from time to time until pass_unwatch() is true. True once until then, also when the file
- * is evicted and composed again; the caller begins then.
- * pass_unwatch() - nobody can write to it any more. The caller settles it once more.
+ * pass_watch() - true: the kernel uses the file, by an open or a mapping, and it is to be settled
+ * from time to time until pass_unwatch() is true. True once until then, also when the file is
+ * evicted and composed again; the caller begins then.
+ * pass_unwatch() - the kernel does not use it any more. The caller settles it once more.
  */
 bool pass_watch(struct pass *p, uint64_t nodeid);
 bool pass_unwatch(struct pass *p, uint64_t nodeid);
@@ -161,6 +161,12 @@ void pass_unhold(struct pass *p, struct pass_hold *h);
 
 /* pass_forget() - the kernel forgets the file. */
 void pass_forget(struct pass *p, uint64_t nodeid);
+
+/*
+ * pass_fail() - the host is gone, and so is what the window showed: zeroes are read there, and what
+ * is written is lost. From now on files that are passed through give EIO, and mappings SIGBUS.
+ */
+void pass_fail(struct pass *p);
 
 /* pass_destroy() - unmounts and removes everything. The connection has ended. NULL is fine. */
 void pass_destroy(struct pass *p);

@@ -39,3 +39,10 @@ struct virtio_pci_caps {
  */
 int virtio_pci_caps_parse(const uint8_t *config, size_t size, const uint64_t bars[PCI_NUM_BARS],
 			  const struct why *why, struct virtio_pci_caps *ret);
+
+/*
+ * virtio_pci_caps_read() - the same of a device of this machine, whoever drives it; it is not
+ * opened. Needs CAP_SYS_ADMIN. Returns 0, *ret and @ret_bars, or a negative errno.
+ */
+int virtio_pci_caps_read(const struct pci_address *addr, const struct why *why,
+			 struct virtio_pci_caps *ret, struct pci_bar ret_bars[PCI_NUM_BARS]);

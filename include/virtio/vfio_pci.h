@@ -2,7 +2,12 @@
 /* The transport of the product: a modern virtio PCI device, driven through VFIO. */
 #pragma once
 
+#include "hw/pci.h"
+#include "hw/why.h"
 #include "virtio/transport.h"
+
+#define VIRTIO_PCI_VENDOR 0x1af4
+#define VIRTIO_PCI_ID_FS  0x105a /* VIRTIO 1.2, 4.1.2: 0x1040 + device id 26 */
 
 /* What a caller may say about the device it wants. */
 struct virtio_pci_choice {
@@ -27,3 +32,10 @@ struct virtio_pci_choice {
  */
 int virtio_pci_open(const struct virtio_pci_choice *choice, char *why, size_t why_size,
 		    struct virtio_transport **ret);
+
+/*
+ * virtio_pci_check_free() - may the device at @addr be taken from its driver? Returns 0, or -EBUSY
+ * and the reason: the kernel has it mounted, or a driver that is neither virtio-pci nor vfio-pci
+ * has it. Who uses it by VFIO is not asked.
+ */
+int virtio_pci_check_free(const struct pci_address *addr, const struct why *why);

@@ -116,8 +116,9 @@ static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 	if (r < 0) {
 		daemon_say_no_pass(
 			d, r == -ENODEV ? "the kernel has no fsdax namespace over the window "
-					  "(memmap=SIZE!ADDRESS)" :
-			   r == -ENXIO	? "there is no fsdax namespace for metadata beside that of the window" :
+					  "(vfsdax-window setup makes it)" :
+			   r == -ENXIO	? "there is no fsdax namespace for metadata beside that of the window "
+					  "(vfsdax-window setup makes it)" :
 					  "there is more than one fsdax namespace beside that of the window");
 		return r != -ENODEV;
 	}
@@ -498,6 +499,8 @@ static void daemon_end(struct daemon *d)
 	pthread_t watchdog;
 	bool watched = false;
 
+	if (d->pass && fs_dev_broken(d->dev))
+		pass_fail(d->pass);
 	/* Who waits for a lock has the file open, and would hold the mount up. */
 	lock_waits_stop(d->relay.lock_waits);
 	if (d->mount.fd >= 0 && d->workers)

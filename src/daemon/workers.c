@@ -179,8 +179,8 @@ static void worker_return(struct worker *w)
 	all->active++;
 }
 
-/* There is nothing to do. True when another looks for requests, and this one was parked meanwhile. */
-static bool worker_spare(struct worker *w)
+/* There is nothing to do. True: another worker polls, and this one was parked meanwhile. */
+static bool park_spare(struct worker *w)
 {
 	struct workers *all = w->all;
 	unsigned int backlog;
@@ -251,13 +251,13 @@ static int worker_wait(struct worker *w)
 		n = worker_look(w);
 		if (n)
 			break;
-		if (now - begin > SPIN_HELP && worker_spare(w))
+		if (now - begin > SPIN_HELP && park_spare(w))
 			return 0;
 		cpu_relax();
 		now = time_now_ns();
 	}
 	if (!n) {
-		if (worker_spare(w))
+		if (park_spare(w))
 			return 0;
 		w->rw.fd = w->fd_wait;
 		n = chan_read(w->fd_wait, w->rw.slot->req, w->rw.slot->req_cap);

@@ -8,7 +8,9 @@
 #include "base/counter.h"
 #include "base/log.h"
 #include "base/time.h"
-#include "dax_priv.h"
+#include "extent.h"
+#include "leaving.h"
+#include "space.h"
 
 /*
  * A file whose mapping was refused is left alone for a moment, twice as long with each refusal
@@ -32,39 +34,51 @@ static uint64_t refused_ns(unsigned int refusals)
 	return REFUSED_FIRST_NS << MIN(refusals, REFUSED_DOUBLINGS);
 }
 
-bool dax_refusing_locked(const struct dax *d)
+bool dax_extent_refused_locked(const struct dax_inode *di)
+{
+	return di->refused_until && di->dax->clock_ns() < di->refused_until;
+}
+
+bool dax_extent_all_refused_locked(const struct dax *d)
 {
 	return d->refusals >= REFUSED_EVERYTHING && d->clock_ns() < d->refused_until;
 }
 
-struct extent *dax_extent_new(struct dax_inode *di, const struct extent *wish)
+struct extent *dax_extent_new_locked(struct dax_inode *di, const struct placement *pl,
+				     struct woff at)
 {
 	struct extent *e = malloc(sizeof(*e));
 
 	if (!e)
 		return NULL;
-	*e = *wish;
-	e->inode = di;
-	e->state = EXTENT_PENDING;
-	return e;
-}
-
-void dax_extent_pend_locked(struct dax_inode *di, struct extent *e)
-{
-	e->next = di->pending;
+	*e = (struct extent){ .inode = di,
+			      .from = pl->from,
+			      .len = pl->len,
+			      .at = at,
+			      .shift = pl->shift,
+			      .stream = pl->stream,
+			      .free_only = pl->what == PLACE_LATER_FREE,
+			      .hits = pl->hits,
+			      .state = EXTENT_PENDING,
+			      .next = di->pending };
 	di->pending = e;
 	di->extents++;
 	di->ever_mapped = true;
+	return e;
 }
 
-bool dax_extent_pending_locked(const struct dax_inode *di, const struct extent *wish)
+unsigned int dax_extent_pending_shift_locked(const struct dax_inode *di, struct foff off)
 {
-	uint64_t end = wish->from.v + (UINT64_C(1) << wish->shift);
+	unsigned int shift = POLICY_NOT_PENDING;
 
-	for (const struct extent *p = di->pending; p; p = p->next)
-		if (p->from.v < end && wish->from.v < p->from.v + (UINT64_C(1) << p->shift))
-			return true;
-	return false;
+	/* Two blocks overlap when one contains the other. */
+	for (const struct extent *p = di->pending; p; p = p->next) {
+		uint64_t apart = (off.v ^ p->from.v) >> p->shift;
+		unsigned int bits = apart ? 64 - (unsigned int)__builtin_clzll(apart) : 0;
+
+		shift = MIN(shift, apart ? p->shift + bits : 0);
+	}
+	return shift;
 }
 
 struct extent *dax_extent_around_locked(const struct dax_inode *di, struct foff off)
@@ -74,7 +88,7 @@ struct extent *dax_extent_around_locked(const struct dax_inode *di, struct foff 
 	if (shown || off.v < di->short_from)
 		return shown;
 	/* A block begins at one of the alignments of what lies in it. */
-	for (unsigned int s = di->dax->min_shift; s <= di->dax->max_shift; s++) {
+	for (unsigned int s = di->dax->policy.min_shift; s <= di->dax->policy.max_shift; s++) {
 		struct foff from = FOFF(align_down(off.v, UINT64_C(1) << s));
 		struct extent *e = index_find(&di->index, from);
 
@@ -102,8 +116,8 @@ static void uncount_locked(struct dax_inode *di)
 }
 
 /*
- * The file may be writable or not; what the host grants is remembered. ENODATA: there is a hole, and a
- * write might find no room for it, which only a request can tell; reading may go.
+ * The file may be writable or not; what the host grants is remembered. ENODATA: there is a hole,
+ * and a write might find no room for it, which only a request can tell; reading may go.
  */
 static int ask_host(struct extent *e)
 {
@@ -114,8 +128,7 @@ static int ask_host(struct extent *e)
 	e->writable = !atomic_load(&di->no_write);
 	if (e->writable)
 		r = d->remote->setup(d->remote_ctx, di->nodeid, e->from, e->len, e->at, true);
-	if (r == -EACCES || r == -EPERM || r == -EROFS || r == -ETXTBSY ||
-	    r == -ENODATA) {
+	if (r == -EACCES || r == -EPERM || r == -EROFS || r == -ETXTBSY || r == -ENODATA) {
 		atomic_store(&di->no_write, true);
 		e->writable = false;
 		r = d->remote->setup(d->remote_ctx, di->nodeid, e->from, e->len, e->at, false);
@@ -152,7 +165,7 @@ static int go_live_locked(struct dax_inode *di, struct extent *e)
 			dax_extent_leave_locked(di, old);
 		}
 	}
-	dax_garbage(di->dax, garbage);
+	dax_leaving_garbage(di->dax, garbage);
 	return r;
 }
 
@@ -162,20 +175,20 @@ static void refused_locked(struct dax_inode *di, const struct extent *e, int err
 
 	if (error == -ECANCELED) {
 		scoped_lock(&d->lock);
-		dax_space_put_locked(d, e);
+		dax_space_put_locked(d, e->at, e->shift);
 		return;
 	}
 	log_dbg("node %llu: no mapping of %llu at %llu: error %d", (unsigned long long)di->nodeid,
 		(unsigned long long)e->len, (unsigned long long)e->from.v, -error);
-	di->refused_until = error == -EOPNOTSUPP ? REFUSED_FOR_GOOD :
-						   d->clock_ns() + refused_ns(di->refusals);
+	di->refused_until =
+		error == -EOPNOTSUPP ? REFUSED_FOR_GOOD : d->clock_ns() + refused_ns(di->refusals);
 	di->refusals = MIN(di->refusals + 1, REFUSED_DOUBLINGS);
 	scoped_lock(&d->lock);
 	if (++d->refusals >= REFUSED_EVERYTHING)
 		d->refused_until = d->clock_ns() + refused_ns(d->refusals - REFUSED_EVERYTHING);
 	if (error == -ENOSPC || error == -ENOMEM)
 		dax_budget_learn_locked(d);
-	dax_space_put_locked(d, e);
+	dax_space_put_locked(d, e->at, e->shift);
 }
 
 int dax_extent_run(struct extent *e)
@@ -252,19 +265,4 @@ void dax_extent_evict(struct extent *e)
 	dax_leaving_add_locked(d, e);
 	(void)pthread_mutex_unlock(&d->lock);
 	uncount_locked(di);
-}
-
-void dax_garbage(struct dax *d, struct index_garbage *list)
-{
-	struct index_garbage *last = list;
-
-	if (!list)
-		return;
-	while (last->next)
-		last = last->next;
-	scoped_lock(&d->lock);
-	last->next = d->garbage;
-	d->garbage = list;
-	if (++d->ngarbage == 64)
-		(void)pthread_cond_signal(&d->work);
 }

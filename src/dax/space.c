@@ -5,7 +5,7 @@
 #include <limits.h>
 
 #include "base/time.h"
-#include "dax_priv.h"
+#include "space.h"
 
 /*
  * The host's refusals teach the budget. It is believed for a while, longer each time when it is
@@ -14,8 +14,6 @@
 #define BUDGET_MIN	1u
 #define BUDGET_FIRST_NS (100 * NSEC_PER_MS)
 #define BUDGET_MAX_NS	(10 * NSEC_PER_SEC)
-
-#define COLDEST_OF 8u /* extents that a search for the coldest looks at */
 
 static unsigned int *live_of_size_locked(struct dax *d, unsigned int shift)
 {
@@ -26,7 +24,8 @@ int dax_space_get_locked(struct dax *d, unsigned int shift, struct woff *ret)
 {
 	int r;
 
-	if (dax_budget_full_locked(d))
+	dax_budget_expire_locked(d);
+	if (d->live >= d->budget)
 		return -ENOSPC;
 	r = buddy_alloc(d->buddy, shift, ret);
 	if (r == 0) {
@@ -36,12 +35,12 @@ int dax_space_get_locked(struct dax *d, unsigned int shift, struct woff *ret)
 	return r;
 }
 
-void dax_space_put_locked(struct dax *d, const struct extent *e)
+void dax_space_put_locked(struct dax *d, struct woff at, unsigned int shift)
 {
-	buddy_free(d->buddy, e->at, e->shift);
-	d->floor_for = 0;
+	buddy_free(d->buddy, at, shift);
+	policy_freed(&d->policy);
 	d->live--;
-	--*live_of_size_locked(d, e->shift);
+	--*live_of_size_locked(d, shift);
 }
 
 void dax_budget_learn_locked(struct dax *d)
@@ -57,14 +56,10 @@ void dax_budget_learn_locked(struct dax *d)
 	d->budget = d->last_budget = now;
 }
 
-bool dax_budget_full_locked(struct dax *d)
+void dax_budget_expire_locked(struct dax *d)
 {
-	if (d->live < d->budget)
-		return false;
-	if (d->clock_ns() < d->budget_until)
-		return true;
-	d->budget = UINT_MAX;
-	return false;
+	if (d->live >= d->budget && d->clock_ns() >= d->budget_until)
+		d->budget = UINT_MAX;
 }
 
 void dax_clock_add_locked(struct dax *d, struct extent *e)
@@ -95,21 +90,30 @@ bool dax_clock_del_locked(struct dax *d, struct extent *e)
 	return true;
 }
 
-static uint64_t heat_of(const struct dax *d, const struct extent *e)
+/* relaxed: a hit that is counted meanwhile may be lost */
+void dax_clock_age_locked(struct dax *d)
 {
-	uint64_t hits = atomic_load_explicit(&e->hits, memory_order_relaxed) * (uint64_t)HEAT_ONE;
+	struct extent *e = d->hand;
 
-	return e->shift > d->region_shift ? hits >> (e->shift - d->region_shift) : hits;
+	if (d->age == policy_age(&d->policy))
+		return;
+	d->age = policy_age(&d->policy);
+	for (unsigned int i = 0; i < d->clocked; i++, e = e->clock_next) {
+		uint32_t hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
+
+		atomic_store_explicit(&e->hits, hits / 2, memory_order_relaxed);
+	}
 }
 
-struct extent *dax_clock_coldest_locked(struct dax *d, uint64_t *ret_heat)
+struct extent *dax_clock_sweep_locked(struct dax *d, uint64_t *ret_heat)
 {
+	uint64_t best_heat = POLICY_NO_HEAT, n = d->policy.params.coldest_of;
 	struct extent *best = NULL;
-	uint64_t best_heat = UINT64_MAX;
 
-	for (unsigned int i = 0; i < MIN(COLDEST_OF, d->clocked); i++) {
+	for (uint64_t i = 0; i < MIN(n, (uint64_t)d->clocked); i++) {
 		struct extent *e = d->hand;
-		uint64_t heat = heat_of(d, e);
+		uint32_t hits = atomic_load_explicit(&e->hits, memory_order_relaxed);
+		uint64_t heat = policy_heat(&d->policy, e->shift, hits);
 
 		if (heat < best_heat) {
 			best = e;

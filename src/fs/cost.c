@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Which of the two ways to the host's page cache is cheaper for a request.
+// Which of the two paths to the host's page cache is cheaper for a request.
 
 #include "fs/cost.h"
 #include "base/num.h"
 
-#define SAMPLE_EVERY 16u /* requests of the way that is taken */
+#define SAMPLE_EVERY 16u /* requests of the path that is taken */
 #define FIRST	     4u	 /* samples of which the lowest counts: others may have met a mapping */
 #define TRY_FIRST    8u /* one request of so many tries the virtqueue while its cost is not known */
-#define TRY_EVERY    256u /* one tries the other way, later */
+#define TRY_EVERY    256u /* one tries the other path, later */
 #define MEAN_OF	     8u	  /* samples that a mean remembers, about */
 #define OUTLIER	     4u	  /* a sample counts as at most so many means */
 
-/* The other way must be cheaper by a tenth, or requests would go to and fro. */
+/* The other path must be cheaper by a tenth, or requests would alternate. */
 #define MUCH_CHEAPER(a, b) ((uint64_t)(a)*10 < (uint64_t)(b)*9)
 
 static struct cost_class *cost_class(struct cost *c, enum cost_op op, uint32_t size)
@@ -23,14 +23,14 @@ static struct cost_class *cost_class(struct cost *c, enum cost_op op, uint32_t s
 	return &c->of[op][n];
 }
 
-enum cost_way cost_choose(struct cost *c, enum cost_op op, uint32_t size, bool *ret_sample)
+enum cost_path cost_choose(struct cost *c, enum cost_op op, uint32_t size, bool *ret_sample)
 {
 	struct cost_class *k = cost_class(c, op, size);
 	uint32_t window = atomic_load_explicit(&k->ns[COST_WINDOW], memory_order_relaxed);
 	uint32_t virtqueue = atomic_load_explicit(&k->ns[COST_VIRTQUEUE], memory_order_relaxed);
 	/* A store of what was loaded: two threads may take the same turn, which does no harm. */
 	uint32_t turn = atomic_load_explicit(&k->turn, memory_order_relaxed) + 1;
-	enum cost_way best = COST_WINDOW;
+	enum cost_path best = COST_WINDOW;
 
 	atomic_store_explicit(&k->turn, turn, memory_order_relaxed);
 	*ret_sample = true;
@@ -46,20 +46,20 @@ enum cost_way cost_choose(struct cost *c, enum cost_op op, uint32_t size, bool *
 	return best;
 }
 
-void cost_sample(struct cost *c, enum cost_op op, uint32_t size, enum cost_way way, uint64_t ns)
+void cost_sample(struct cost *c, enum cost_op op, uint32_t size, enum cost_path path, uint64_t ns)
 {
 	struct cost_class *k = cost_class(c, op, size);
-	uint32_t n = atomic_load_explicit(&k->n[way], memory_order_relaxed);
-	uint64_t old = atomic_load_explicit(&k->ns[way], memory_order_relaxed);
+	uint32_t n = atomic_load_explicit(&k->n[path], memory_order_relaxed);
+	uint64_t old = atomic_load_explicit(&k->ns[path], memory_order_relaxed);
 
 	if (n < FIRST) {
-		atomic_store_explicit(&k->n[way], n + 1, memory_order_relaxed);
+		atomic_store_explicit(&k->n[path], n + 1, memory_order_relaxed);
 		ns = n ? MIN(ns, old) : ns;
 	} else {
 		/* Down at once: what disturbs a sample makes it longer, never shorter. */
-		ns = ns < old ? (old + ns) / 2 :
-				(old * (MEAN_OF - 1) + MIN(ns, old * OUTLIER)) / MEAN_OF;
+		ns = ns < old ? (old + ns) / 2
+			      : (old * (MEAN_OF - 1) + MIN(ns, old * OUTLIER)) / MEAN_OF;
 	}
 	ns = ns ? MIN(ns, (uint64_t)UINT32_MAX) : 1;
-	atomic_store_explicit(&k->ns[way], (uint32_t)ns, memory_order_relaxed);
+	atomic_store_explicit(&k->ns[path], (uint32_t)ns, memory_order_relaxed);
 }

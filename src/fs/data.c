@@ -19,7 +19,7 @@
 /* Where reads and writes alternate, the host sees one read in this time. */
 #define ATIME_NS (10 * NSEC_PER_MS)
 
-/* Time one small miss in so many: to read the clock twice costs as much as a window look-up. */
+/* Time one small miss in so many: to read the clock twice costs as much as to search the window. */
 #define MISS_TIMED 8u
 
 /* What is known of a file when an access to it begins. All of it may change at once. */
@@ -76,99 +76,107 @@ static void learn_from_read(struct inode *i, const struct known *k, const struct
 }
 
 /* A READ or WRITE, which goes through the window or over the virtqueue. */
-struct trip {
+struct access {
 	struct inode *i; /* or NULL */
 	enum cost_op op;
 	uint64_t off;
 	uint32_t size;
-	struct known known; /* of the file, from before a reply of the host */
-	bool unseen;	    /* the window declined it and has not counted the miss yet */
-	bool both;	    /* window and virtqueue are both possible: compare their cost */
-	enum cost_way way;  /* the one that was chosen */
-	bool sample;	    /* measure its cost */
-	uint64_t begin;	    /* in ns; 0: not measured */
-	uint64_t asked;	   /* the epoch when the host was asked */
+	struct known known;  /* of the file, from before a reply of the host */
+	bool uncounted;	     /* the window declined it and has not counted the miss yet */
+	bool both;	     /* window and virtqueue are both possible: compare their cost */
+	enum cost_path path; /* the one that was chosen */
+	bool sample;	     /* measure its cost */
+	uint64_t begin;	     /* in ns; 0: not measured */
+	uint64_t asked;	     /* the epoch when the host was asked */
 };
 
-/* Does the window decline it without taking locks? Not asked where the cost decides. */
-static bool trip_declined(struct trip *t)
+/* Small accesses always try the window first; for larger ones the cost may decide. */
+static bool access_small(const struct access *a)
 {
-	t->unseen =
-		t->i->use_dax && t->size < COST_SIZE_MIN && dax_declines(t->i->dax, FOFF(t->off));
-	return t->unseen;
+	return a->size < COST_SIZE_MIN;
+}
+
+/* Does the window decline it without taking locks? */
+static bool access_declined(const struct access *a)
+{
+	return a->i->use_dax && access_small(a) && dax_declines(a->i->dax, FOFF(a->off));
 }
 
 /* Is all of it in whole pages of the file? */
-static bool trip_inside(const struct trip *t)
+static bool access_inside(const struct access *a)
 {
-	return t->size && range_ok(t->off, t->size, t->known.limit);
+	return a->size && range_ok(a->off, a->size, a->known.limit);
 }
 
 /* Called while the host works on the request: count the miss. */
-static void trip_under_way(void *arg)
+static void access_count_miss(void *arg)
 {
-	struct trip *t = arg;
-	struct inode *i = t->i;
-	bool write = t->op == COST_WRITE;
+	struct access *a = arg;
+	struct inode *i = a->i;
+	bool write = a->op == COST_WRITE;
 
-	t->known = inode_known(i);
-	if (!trip_inside(t) || dax_note_miss(i->dax, FOFF(t->off), t->size, t->known.limit, write))
+	a->known = inode_known(i);
+	if (!access_inside(a) ||
+	    dax_note_miss(i->dax, FOFF(a->off), a->size, a->known.limit, write))
 		return;
 	/* Keep truncations out. If one is running, do not count the miss. */
 	if (pthread_rwlock_tryrdlock(&i->io))
 		return;
-	t->known = inode_known(i);
-	if (trip_inside(t))
-		dax_count_miss(i->dax, FOFF(t->off), t->size, t->known.limit, write);
+	a->known = inode_known(i);
+	if (access_inside(a))
+		dax_count_miss(i->dax, FOFF(a->off), a->size, a->known.limit, write);
 	(void)pthread_rwlock_unlock(&i->io);
 }
 
-/* May the access use the window, and is that cheaper than the virtqueue? */
-static bool trip_by_window(struct relay_req *q, struct trip *t)
+/*
+ * Choose the path of an access. True: the window, which it may use and which is cheaper, as far as
+ * is known.
+ */
+static bool access_choose_window(struct relay_req *q, struct access *a)
 {
-	if (!t->i->use_dax || !trip_inside(t) || t->size > q->r->wish.max_write)
+	if (!a->i->use_dax || !access_inside(a) || a->size > q->r->wish.max_write)
 		return false;
-	if (!q->r->by_cost || t->size < COST_SIZE_MIN)
+	if (!q->r->by_cost || access_small(a))
 		return true;
-	t->both = true;
-	t->way = cost_choose(&q->r->cost, t->op, t->size, &t->sample);
-	t->begin = t->sample ? time_now_ns() : 0;
-	return t->way == COST_WINDOW;
+	a->both = true;
+	a->path = cost_choose(&q->r->cost, a->op, a->size, &a->sample);
+	a->begin = a->sample ? time_now_ns() : 0;
+	return a->path == COST_WINDOW;
 }
 
-static void trip_ended(struct relay_req *q, const struct trip *t, enum cost_way way)
+static void access_ended(struct relay_req *q, const struct access *a, enum cost_path path)
 {
 	uint64_t ns;
 
-	if (!t->begin)
+	if (!a->begin)
 		return;
-	ns = time_now_ns() - t->begin;
-	if (t->sample && (way == COST_VIRTQUEUE || !dax_has_mapped()))
-		cost_sample(&q->r->cost, t->op, t->size, way, ns);
+	ns = time_now_ns() - a->begin;
+	if (a->sample && (path == COST_VIRTQUEUE || !dax_has_mapped()))
+		cost_sample(&q->r->cost, a->op, a->size, path, ns);
 	/* The window was chosen but could not serve it: tell what a mapping would have saved. */
-	if (way == COST_VIRTQUEUE && t->way == COST_WINDOW)
-		dax_missed(q->r->dax, t->both ? ns : MISS_TIMED * ns);
+	if (path == COST_VIRTQUEUE && a->path == COST_WINDOW)
+		dax_missed(q->r->dax, a->both ? ns : MISS_TIMED * ns);
 }
 
 /* Send a request that does not use the window to the host. */
-static int trip_by_host(struct relay_req *q, struct trip *t, struct relay_rep *rep)
+static int access_by_host(struct relay_req *q, struct access *a, struct relay_rep *rep)
 {
 	struct client_slot *s = q->w->slot;
 	int r;
 
-	if (t->unseen) {
-		s->meanwhile = trip_under_way;
-		s->meanwhile_arg = t;
+	if (a->uncounted) {
+		s->meanwhile = access_count_miss;
+		s->meanwhile_arg = a;
 	}
-	t->begin = t->i && t->i->dax && (t->both || ++q->w->misses % MISS_TIMED == 0)
+	a->begin = a->i && a->i->dax && (a->both || ++q->w->misses % MISS_TIMED == 0)
 			   ? time_now_ns()
 			   : 0;
 	/* A miss also measures the cost of the virtqueue. */
-	t->sample = t->both && (t->way == COST_WINDOW || t->sample);
-	t->asked = inode_epoch();
+	a->sample = a->both && (a->path == COST_WINDOW || a->sample);
+	a->asked = inode_epoch();
 	r = relay_exchange(q, rep);
 	if (r == 0)
-		trip_ended(q, t, COST_VIRTQUEUE);
+		access_ended(q, a, COST_VIRTQUEUE);
 	return r;
 }
 
@@ -177,25 +185,26 @@ static int trip_by_host(struct relay_req *q, struct trip *t, struct relay_rep *r
  * own rules if it sees the first read after one of these changed; it need not see more. Where reads
  * and writes alternate, it sees one read in ATIME_NS.
  */
-static bool read_from_window(struct relay_req *q, struct trip *t)
+static bool read_from_window(struct relay_req *q, struct access *a)
 {
-	struct inode *i = t->i;
+	struct inode *i = a->i;
 	int r = -EAGAIN;
 
 	if (!i->use_dax)
 		return false;
 	renew_size(q->r, i);
-	if (trip_declined(t))
+	a->uncounted = access_declined(a);
+	if (a->uncounted)
 		return false;
 	inode_io_lock(i, false);
-	t->known = inode_known(i);
-	if (!t->known.atime_due && trip_by_window(q, t))
-		r = dax_read(i->dax, FOFF(t->off), relay_payload(q), t->size, t->known.limit);
+	a->known = inode_known(i);
+	if (!a->known.atime_due && access_choose_window(q, a))
+		r = dax_read(i->dax, FOFF(a->off), relay_payload(q), a->size, a->known.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
 		return false;
-	trip_ended(q, t, COST_WINDOW);
-	relay_answer(q, 0, t->size);
+	access_ended(q, a, COST_WINDOW);
+	relay_answer(q, 0, a->size);
 	return true;
 }
 
@@ -222,7 +231,7 @@ void relay_read(struct relay_req *q)
 {
 	const struct fuse_read_in *in = q->p.arg;
 	struct inode *i = data_inode(q);
-	struct trip t = { .i = i, .op = COST_READ, .off = in->offset, .size = in->size };
+	struct access a = { .i = i, .op = COST_READ, .off = in->offset, .size = in->size };
 	struct relay_rep rep;
 	uint64_t asked;
 	int r;
@@ -230,21 +239,21 @@ void relay_read(struct relay_req *q)
 	/* Also of a file that another open has made direct: its ranges are still there. */
 	if (i && !(in->read_flags & FUSE_READ_LOCKOWNER))
 		page_cache_read(&i->page_cache, in->offset, in->size);
-	if (i && i->use_dax && inode_at_end(i, in->offset)) {
+	if (i && i->use_dax && inode_take_end(i, in->offset)) {
 		relay_answer(q, 0, 0);
 		inode_put(q->r->inodes, i);
 		return;
 	}
-	if (!i || !read_from_window(q, &t)) {
+	if (!i || !read_from_window(q, &a)) {
 		asked = inode_epoch();
 		if (i && i->use_dax)
 			atime_settled(i);
-		r = trip_by_host(q, &t, &rep);
+		r = access_by_host(q, &a, &rep);
 		relay_finish(q, r);
 		if (r == 0 && !rep.error) {
 			counter_add(COUNTER_virtqueue_read_bytes, rep.len);
 			if (i && i->use_dax)
-				learn_from_read(i, &t.known, in, rep.len, asked);
+				learn_from_read(i, &a.known, in, rep.len, asked);
 		}
 	}
 	inode_put(q->r->inodes, i);
@@ -257,29 +266,30 @@ static enum privs privs_after(const struct fuse_write_in *in)
 }
 
 /*
- * A write through the window must look like one. The first write after an open or a change of
- * attributes goes to the host, which drops setuid, setgid and capabilities. The mtime is set later
- * (fs/upkeep.h). False: it was not written.
+ * A write through the window must have the effects of one. The first write after an open or a
+ * change of attributes goes to the host, which drops setuid, setgid and capabilities. The mtime is
+ * set later (fs/upkeep.h). False: it was not written.
  */
-static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in, struct trip *t,
+static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in, struct access *a,
 			    const void *data)
 {
-	struct inode *i = t->i;
+	struct inode *i = a->i;
 	int r = -EAGAIN;
 
 	if (!i || !i->use_dax)
 		return false;
 	renew_size(q->r, i);
-	if (trip_declined(t))
+	a->uncounted = access_declined(a);
+	if (a->uncounted)
 		return false;
 	inode_io_lock(i, false);
-	t->known = inode_known(i);
-	if (t->known.privs >= privs_after(in) && trip_by_window(q, t))
-		r = dax_write(i->dax, FOFF(t->off), data, t->size, t->known.limit);
+	a->known = inode_known(i);
+	if (a->known.privs >= privs_after(in) && access_choose_window(q, a))
+		r = dax_write(i->dax, FOFF(a->off), data, a->size, a->known.limit);
 	(void)pthread_rwlock_unlock(&i->io);
 	if (r < 0)
 		return false;
-	trip_ended(q, t, COST_WINDOW);
+	access_ended(q, a, COST_WINDOW);
 
 	if (inode_touched(q->r->inodes, i))
 		upkeep_written(q->r->upkeep, i);
@@ -291,22 +301,22 @@ static bool write_to_window(struct relay_req *q, const struct fuse_write_in *in,
  * Note what a WRITE by the host changes for us, before the kernel gets the reply. Returns how many
  * bytes were written; 0 if none, or on an error.
  */
-static uint32_t written_by_host(struct relay_req *q, struct trip *t, const struct fuse_write_in *in,
-				const struct relay_rep *rep)
+static uint32_t written_by_host(struct relay_req *q, struct access *a,
+				const struct fuse_write_in *in, const struct relay_rep *rep)
 {
-	struct inode *i = t->i;
+	struct inode *i = a->i;
 	struct fuse_write_out out;
 	uint64_t end;
 
 	if (rep->error || rep->len < sizeof(out))
 		return 0;
 	memcpy(&out, rep->payload, sizeof(out));
-	if (out.size > t->size || !add_u64(t->off, out.size, &end))
+	if (out.size > a->size || !add_u64(a->off, out.size, &end))
 		return 0;
 	counter_add(COUNTER_virtqueue_write_bytes, out.size);
 	if (!i || !i->use_dax)
 		return out.size;
-	inode_size_grown(i, end, t->asked);
+	inode_size_grown(i, end, a->asked);
 	(void)pthread_mutex_lock(&i->lock);
 	i->privs = MAX(i->privs, privs_after(in));
 	(void)pthread_mutex_unlock(&i->lock);
@@ -323,14 +333,14 @@ static void answer_written(struct relay_req *q, int error, uint32_t size)
 	relay_answer(q, error, sizeof(struct fuse_write_out));
 }
 
-static struct trip write_trip(struct inode *i, uint64_t off, uint32_t size)
+static struct access write_access(struct inode *i, uint64_t off, uint32_t size)
 {
-	return (struct trip){ .i = i, .op = COST_WRITE, .off = off, .size = size };
+	return (struct access){ .i = i, .op = COST_WRITE, .off = off, .size = size };
 }
 
 static void write_direct(struct relay_req *q, struct inode *i, const struct fuse_write_in *in)
 {
-	struct trip t = write_trip(i, in->offset, in->size);
+	struct access a = write_access(i, in->offset, in->size);
 	bool track = i && i->direct && in->write_flags & FUSE_WRITE_LOCKOWNER;
 	struct page_range range = { 0 };
 	struct relay_rep rep;
@@ -339,11 +349,11 @@ static void write_direct(struct relay_req *q, struct inode *i, const struct fuse
 
 	if (track)
 		page_cache_write_begin(&i->page_cache, &range, in->offset, in->size);
-	by_window = write_to_window(q, in, &t, q->p.rest);
+	by_window = write_to_window(q, in, &a, q->p.rest);
 	if (!by_window)
-		r = trip_by_host(q, &t, &rep);
+		r = access_by_host(q, &a, &rep);
 	if (!by_window && r == 0)
-		(void)written_by_host(q, &t, in, &rep);
+		(void)written_by_host(q, &a, in, &rep);
 	if (track && page_cache_write_end(&i->page_cache, &range, r == 0))
 		notifier_drop_pages(q->r->notifier, i->nodeid, in->offset, in->size);
 	if (by_window)
@@ -364,22 +374,22 @@ static int write_back_part(struct relay_req *q, struct inode *i, uint64_t off, u
 	struct fuse_write_in *in = (void *)(h + 1);
 
 	while (len) {
-		struct trip t = write_trip(i, off, len);
+		struct access a = write_access(i, off, len);
 		struct relay_rep rep;
 		uint32_t done;
 		int r;
 
-		if (write_to_window(q, in, &t, data))
+		if (write_to_window(q, in, &a, data))
 			return 0;
 		memmove(in + 1, data, len);
 		in->offset = off;
 		in->size = len;
 		q->len = sizeof(*h) + sizeof(*in) + len;
 		h->len = (uint32_t)q->len;
-		r = trip_by_host(q, &t, &rep);
+		r = access_by_host(q, &a, &rep);
 		if (r < 0)
 			return r;
-		done = written_by_host(q, &t, in, &rep);
+		done = written_by_host(q, &a, in, &rep);
 		if (!done)
 			return rep.error ? rep.error : -EIO;
 		data = (const char *)(in + 1) + done;

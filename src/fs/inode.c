@@ -294,8 +294,11 @@ struct inode *inode_get_open(struct inode_table *t, uint64_t nodeid, struct inod
 	return i;
 }
 
-/* Can the entry be freed? If only references keep it, inode_put() of the last one frees it. */
-static bool unneeded_locked(struct inode *i)
+/*
+ * Retire an entry that nobody needs. True: free it now. If references keep it, inode_put() of the
+ * last one frees it.
+ */
+static bool retire_locked(struct inode *i)
 {
 	return i->forgotten && !i->opens &&
 	       !(atomic_fetch_or(&i->refs, INODE_GOING) & ~INODE_GOING);
@@ -318,10 +321,10 @@ static bool inode_change(struct inode_table *t, uint64_t nodeid,
 	i = *p;
 	if (i && change_locked)
 		r = change_locked(i);
-	if (i && unneeded_locked(i)) {
+	if (i && retire_locked(i)) {
 		*p = i->next;
 		s->count--;
-		/* Before it is freed: who has found it by a memo must not look there any more. */
+		/* Before it is freed: who has found it by a memo must not use that any more. */
 		gone = atomic_fetch_add(&t->gone, 1);
 	} else {
 		i = NULL;
@@ -551,7 +554,7 @@ void inode_size_unknown(struct inode *i)
 	unknown_locked(i);
 }
 
-bool inode_at_end(struct inode *i, uint64_t off)
+bool inode_take_end(struct inode *i, uint64_t off)
 {
 	uint64_t until;
 

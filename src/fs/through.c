@@ -186,7 +186,7 @@ int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct
 	out->open_flags |= FOPEN_PASSTHROUGH;
 	fuse_open_backing(out) = id;
 	atomic_store(&i->direct, false);
-	if (write && pass_watch(r->pass, i->nodeid))
+	if (pass_watch(r->pass, i->nodeid))
 		upkeep_passed(r->upkeep, i->nodeid);
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "fs/inode.h"
 #include "fs/upkeep.h"
 #include "pass/pass.h"
+#include "virtio/fs_dev.h"
 #include "wire/fuse_time.h"
 
 /*
@@ -49,6 +50,7 @@ struct upkeep {
 	pthread_t thread;
 	bool running;
 	bool stop;
+	uint64_t asked; /* when the host was asked for a sign of life, ns; private to the thread */
 };
 
 struct upkeep *upkeep_create(struct client *c, struct inode_table *inodes, struct pass *pass)
@@ -147,9 +149,24 @@ void upkeep_passed(struct upkeep *u, uint64_t nodeid)
 	(void)add(u, LIST_PASSED, nodeid);
 }
 
+/* The client gives the device up when the host does not answer. */
+static void ask_for_life(struct upkeep *u)
+{
+	uint64_t now = time_now_ns();
+	struct fuse_attr attr;
+
+	if (now - u->asked < UPKEEP_LIFE_NS)
+		return;
+	if (client_getattr(u->client, FUSE_ROOT_ID, &attr) < 0 && fs_dev_broken(u->client->dev))
+		pass_fail(u->pass);
+	u->asked = time_now_ns();
+}
+
 static void settle_passed(struct upkeep *u, uint64_t nodeid)
 {
 	bool last = pass_unwatch(u->pass, nodeid);
+
+	ask_for_life(u);
 
 	(void)upkeep_settle_passed(u, nodeid);
 	if (!last)

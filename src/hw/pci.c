@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // PCI devices as sysfs shows them.
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,34 +10,13 @@
 
 #include "base/cleanup.h"
 #include "hw/pci.h"
+#include "hw/sysfs.h"
 
 #define PCI_DEVICES "/sys/bus/pci/devices"
 
 /* From linux/ioport.h, which is no UAPI header; the numbers in the file "resource" are. */
 #define IORESOURCE_MEM	 0x200u
 #define IORESOURCE_UNSET 0x20000000u
-
-static void cleanup_closedirp(DIR **d)
-{
-	if (*d)
-		(void)closedir(*d);
-}
-
-int sysfs_read(const char *path, char *buf, size_t size)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, buf, size - 1);
-	if (n < 0)
-		return -errno;
-	if (n && buf[n - 1] == '\n')
-		n--;
-	buf[n] = '\0';
-	return (int)n;
-}
 
 int pci_address_parse(const char *text, struct pci_address *ret)
 {
@@ -77,7 +55,7 @@ static int pci_address_compare(const void *a, const void *b)
 
 int pci_find(uint16_t vendor, uint16_t device, struct pci_address *out, unsigned int max)
 {
-	_cleanup_(cleanup_closedirp) DIR *dir = opendir(PCI_DEVICES);
+	_cleanup_closedir_ DIR *dir = sysfs_opendir(PCI_DEVICES);
 	const struct dirent *e;
 	unsigned int n = 0;
 
@@ -105,9 +83,9 @@ int pci_read_config(const struct pci_address *addr, uint8_t buf[PCI_CONFIG_SIZE]
 	ssize_t n;
 
 	(void)snprintf(path, sizeof(path), PCI_DEVICES "/%s/config", addr->text);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = sysfs_open(path, O_RDONLY);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	n = pread(fd, buf, PCI_CONFIG_SIZE, 0);
 	return n < 0 ? -errno : (int)n;
 }
@@ -135,24 +113,12 @@ int pci_bars(const struct pci_address *addr, struct pci_bar ret[PCI_NUM_BARS])
 	return 0;
 }
 
-/* The last part of the path that a symbolic link of the device holds. */
 static int pci_link_name(const struct pci_address *addr, const char *name, char *ret, size_t size)
 {
-	char path[128], target[512];
-	const char *base;
-	ssize_t n;
+	char path[128];
 
 	(void)snprintf(path, sizeof(path), PCI_DEVICES "/%s/%s", addr->text, name);
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n < 0)
-		return -errno;
-	target[n] = '\0';
-	base = strrchr(target, '/');
-	base = base ? base + 1 : target;
-	if (strlen(base) >= size)
-		return -ENAMETOOLONG;
-	(void)strcpy(ret, base);
-	return 0;
+	return sysfs_link(path, ret, size);
 }
 
 int pci_driver(const struct pci_address *addr, char ret[PCI_DRIVER_MAX])

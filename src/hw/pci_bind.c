@@ -2,25 +2,12 @@
 // Moving a PCI device from one driver to another, and back.
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/log.h"
 #include "hw/pci.h"
-
-static int pci_write(const char *path, const char *text)
-{
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		return -errno;
-	return 0;
-}
+#include "hw/sysfs.h"
 
 /* driver_override in Documentation/ABI/testing/sysfs-bus-pci; an empty line clears it. */
 static int pci_override(const struct pci_address *addr, const char *driver)
@@ -29,7 +16,7 @@ static int pci_override(const struct pci_address *addr, const char *driver)
 
 	(void)snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override", addr->text);
 	(void)snprintf(line, sizeof(line), "%s\n", driver);
-	return pci_write(path, line);
+	return sysfs_write(path, line);
 }
 
 static int pci_unbind(const struct pci_address *addr)
@@ -38,13 +25,13 @@ static int pci_unbind(const struct pci_address *addr)
 	int r;
 
 	(void)snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver/unbind", addr->text);
-	r = pci_write(path, addr->text);
+	r = sysfs_write(path, addr->text);
 	return r == -ENOENT || r == -ENODEV ? 0 : r; /* no driver, or not any more */
 }
 
 static int pci_probe(const struct pci_address *addr)
 {
-	return pci_write("/sys/bus/pci/drivers_probe", addr->text);
+	return sysfs_write("/sys/bus/pci/drivers_probe", addr->text);
 }
 
 bool pci_driver_loaded(const char *driver)
@@ -52,7 +39,7 @@ bool pci_driver_loaded(const char *driver)
 	char path[128];
 
 	(void)snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s", driver);
-	return !access(path, F_OK);
+	return sysfs_exists(path);
 }
 
 int pci_give_back(struct pci_takeover *t)

@@ -5,16 +5,15 @@
 #include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "hw/holder.h"
+#include "hw/modprobe.h"
 #include "hw/vfio.h"
 #include "vfio_priv.h"
 
@@ -22,21 +21,9 @@
 
 int vfio_load(const struct why *why)
 {
-	static const char *const paths[] = { "/sbin/modprobe", "/usr/sbin/modprobe" };
-	char *const argv[] = { (char[]){ "modprobe" }, (char[]){ "-q" }, (char[]){ "vfio-pci" },
-			       NULL };
-	char *const envp[] = { (char[]){ "PATH=/usr/sbin:/usr/bin:/sbin:/bin" }, NULL };
-	int r = -ENOENT, status = 0;
-	pid_t pid;
-
 	if (pci_driver_loaded("vfio-pci"))
 		return 0;
-	for (size_t i = 0; i < ARRAY_SIZE(paths) && r; i++)
-		r = posix_spawn(&pid, paths[i], NULL, NULL, argv, envp);
-	if (!r) {
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
-	}
+	(void)modprobe("vfio-pci");
 	if (pci_driver_loaded("vfio-pci"))
 		return 0;
 	return why_set(why, -ENXIO,
@@ -55,8 +42,7 @@ int vfio_group_of(const struct pci_address *addr, const struct why *why, unsigne
 	return 0;
 }
 
-/* Join the group of the device: *ret_group is open and viable. */
-static int vfio_open_group(const struct pci_address *addr, const struct why *why, int *ret_group)
+int vfio_group_open(const struct pci_address *addr, const struct why *why, int *ret_group)
 {
 	struct vfio_group_status status = { .argsz = sizeof(status) };
 	_cleanup_close_ int fd = -1;
@@ -168,7 +154,7 @@ int vfio_open(const struct pci_address *addr, const struct why *why, struct vfio
 	r = vfio_open_container(why, &d->container);
 	if (r < 0)
 		goto fail;
-	r = vfio_open_group(addr, why, &d->group);
+	r = vfio_group_open(addr, why, &d->group);
 	if (r < 0)
 		goto fail;
 	r = vfio_join(d, why);

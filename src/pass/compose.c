@@ -91,6 +91,36 @@ int compose_device_remove(const char *name)
 	return task_run(task_new(DM_DEVICE_REMOVE, name), NULL);
 }
 
+/* Without flushing: what is to be written back cannot be written any more. */
+static int suspend(const char *name)
+{
+	struct dm_task *t = task_new(DM_DEVICE_SUSPEND, name);
+
+	if (t && (!dm_task_no_flush(t) || !dm_task_skip_lockfs(t))) {
+		dm_task_destroy(t);
+		return -ENOMEM;
+	}
+	return task_run(t, NULL);
+}
+
+int compose_device_fail(const char *name, uint64_t size)
+{
+	struct dm_task *t = task_new(DM_DEVICE_RELOAD, name);
+	int r, resumed;
+
+	if (t && !dm_task_add_target(t, 0, size / SECTOR, "error", "")) {
+		dm_task_destroy(t);
+		return -ENOMEM;
+	}
+	r = task_run(t, NULL);
+	if (r < 0)
+		return r;
+	r = suspend(name);
+	/* Resuming changes the table; in any case the device must not stay suspended. */
+	resumed = task_run(task_new(DM_DEVICE_RESUME, name), NULL);
+	return r < 0 ? r : resumed;
+}
+
 int compose_remove_all(const char *prefix)
 {
 	struct dm_task *t = task_new(DM_DEVICE_LIST, NULL);

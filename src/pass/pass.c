@@ -416,7 +416,7 @@ bool pass_watch(struct pass *p, uint64_t nodeid)
 	scoped_lock(&p->lock);
 	f = get_locked(p, nodeid);
 	at = find_watched_locked(p, nodeid);
-	if (!f || !f->written || *at)
+	if (!f || *at)
 		return false;
 	w = calloc(1, sizeof(*w));
 	if (!w)
@@ -657,6 +657,29 @@ int pass_arena_open(struct pass *p, bool all, struct pass_arena *ret)
 		return -errno;
 	*ret = p->arena = a;
 	return 0;
+}
+
+void pass_fail(struct pass *p)
+{
+	int r;
+
+	scoped_lock(&p->lock);
+	if (p->failed)
+		return;
+	p->failed = true;
+	r = compose_device_fail(p->device, (uint64_t)p->layout.blocks * PASS_BLOCK);
+	if (r < 0) {
+		log_warn("files that are passed through are not made to fail: %s", strerror(-r));
+		return;
+	}
+	/* Punching a hole takes the pages from all mappings first; that it then fails does not
+	 * matter. */
+	for (unsigned int b = 0; b < PASS_BUCKETS; b++)
+		for (const struct pass_file *f = p->bucket[b]; f; f = f->next)
+			if (f->has_slot && !f->busy)
+				(void)fallocate(f->slot.fd,
+						FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+						(off_t)f->attr.size);
 }
 
 static void free_watched(struct pass *p)

@@ -77,6 +77,7 @@ struct pass {
 	struct pass_file *bucket[PASS_BUCKETS];
 	struct pass_watched *watched[PASS_BUCKETS];
 	struct pass_hold *holds;
+	bool failed;	/* pass_fail() */
 	uint64_t files; /* in all buckets */
 	uint64_t opens; /* numbers for pass_file.used */
 };

@@ -208,3 +208,19 @@ int virtio_pci_caps_parse(const uint8_t *config, size_t size, const uint64_t bar
 	*ret = w.caps;
 	return 0;
 }
+
+int virtio_pci_caps_read(const struct pci_address *addr, const struct why *why,
+			 struct virtio_pci_caps *ret, struct pci_bar ret_bars[PCI_NUM_BARS])
+{
+	uint8_t config[PCI_CONFIG_SIZE];
+	uint64_t sizes[PCI_NUM_BARS];
+	int n = pci_read_config(addr, config), r;
+
+	r = n < 0 ? n : pci_bars(addr, ret_bars);
+	if (r < 0)
+		return why_set(why, r, "cannot read the configuration space of %s: %s", addr->text,
+			       strerror(-r));
+	for (unsigned int i = 0; i < PCI_NUM_BARS; i++)
+		sizes[i] = ret_bars[i].size;
+	return virtio_pci_caps_parse(config, (size_t)n, sizes, why, ret);
+}

@@ -88,6 +88,15 @@ static int check_free(struct candidate *c, const struct why *why)
 	return 0;
 }
 
+int virtio_pci_check_free(const struct pci_address *addr, const struct why *why)
+{
+	struct candidate c = { .addr = *addr, .tag_error = -EAGAIN };
+	int r = pci_driver(addr, c.driver);
+
+	return r < 0 ? why_set(why, r, "cannot see the driver of %s: %s", addr->text, strerror(-r))
+		     : check_free(&c, why);
+}
+
 static int find_candidates(uint16_t device_id, const char *address, const struct why *why,
 			   struct candidate *out)
 {

@@ -11,9 +11,7 @@
 #include "virtio/pci_caps.h"
 #include "virtio/vfio_pci.h"
 
-#define VIRTIO_PCI_VENDOR  0x1af4
-#define VIRTIO_PCI_ID_FS   0x105a /* VIRTIO 1.2, 4.1.2: 0x1040 + device id 26 */
-#define VIRTIO_FS_TAG_SIZE 36	  /* VIRTIO 1.2, 5.11.4; padded with NULs, not ended by one */
+#define VIRTIO_FS_TAG_SIZE 36 /* VIRTIO 1.2, 5.11.4; padded with NULs, not ended by one */
 
 struct virtio_pci {
 	struct virtio_transport t; /* first */

@@ -14,19 +14,8 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "hw/sysfs.h"
 #include "vfio_pci_priv.h"
-
-static void cleanup_closedirp(DIR **d)
-{
-	if (*d)
-		(void)closedir(*d);
-}
-
-static void cleanup_fclosep(FILE **f)
-{
-	if (*f)
-		(void)fclose(*f);
-}
 
 /*
  * Since Linux 6.9: /sys/fs/virtiofs/N/tag, and N/device is the virtio device, whose parent is the
@@ -34,7 +23,7 @@ static void cleanup_fclosep(FILE **f)
  */
 static int tag_from_sysfs(const struct pci_address *addr, char *ret)
 {
-	_cleanup_(cleanup_closedirp) DIR *dir = opendir("/sys/fs/virtiofs");
+	_cleanup_closedir_ DIR *dir = opendir("/sys/fs/virtiofs");
 	const struct dirent *e;
 
 	if (!dir)
@@ -83,22 +72,13 @@ static int cfg_read8(int fd, uint8_t pos, const struct virtio_pci_place *place, 
 
 static int tag_from_config(const struct pci_address *addr, char *ret)
 {
-	uint8_t config[PCI_CONFIG_SIZE], tag[VIRTIO_FS_TAG_SIZE];
 	struct pci_bar bars[PCI_NUM_BARS];
-	uint64_t sizes[PCI_NUM_BARS];
+	uint8_t tag[VIRTIO_FS_TAG_SIZE];
 	struct virtio_pci_caps caps;
 	_cleanup_close_ int fd = -1;
 	char path[128];
-	int r, n = pci_read_config(addr, config);
+	int r = virtio_pci_caps_read(addr, NULL, &caps, bars);
 
-	if (n < 0)
-		return n;
-	r = pci_bars(addr, bars);
-	if (r < 0)
-		return r;
-	for (unsigned int i = 0; i < PCI_NUM_BARS; i++)
-		sizes[i] = bars[i].size;
-	r = virtio_pci_caps_parse(config, (size_t)n, sizes, NULL, &caps);
 	if (r < 0)
 		return r;
 	if (!caps.pci_cfg || caps.device.len < sizeof(tag))
@@ -172,7 +152,7 @@ static bool line_matches(char *line, const char *tag, char *where, size_t where_
 
 static int mounted_in(const char *pid, const char *tag, char *where, size_t where_size)
 {
-	_cleanup_(cleanup_fclosep) FILE *f = NULL;
+	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *line = NULL;
 	size_t room = 0;
 	char path[64];
@@ -190,7 +170,7 @@ static int mounted_in(const char *pid, const char *tag, char *where, size_t wher
 
 int virtio_pci_mounted(const char *tag, char *where, size_t where_size)
 {
-	_cleanup_(cleanup_closedirp) DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = NULL;
 	_cleanup_free_ ino_t *seen = NULL;
 	size_t num_seen = 0;
 	const struct dirent *e;

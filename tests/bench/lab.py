@@ -15,6 +15,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 VM = os.path.join(TESTS, "vm", "vm")
 MNT = "/mnt/host"
+VFSDAX_WINDOW = "/opt/vfsdaxfuse/sbin/vfsdax-window"
+PASSTHROUGH = {"passthrough-all": "passthrough=all", "passthrough-ro": "ro,passthrough=ro"}
 # Of the yardstick in the virtual machine: data.0 and so on, one for each job, in its memory.
 YARDSTICK_FILES, YARDSTICK_MIB = 4, 16
 
@@ -147,9 +149,10 @@ class Lab(Host):
     """
 
     def __init__(self, kernel="6.12", window="1G", mem="2G", host_args=(), queues=1,
-                 virtiofsd=False, parent=None):
+                 virtiofsd=False, parent=None, passthrough=False):
         super().__init__(window, host_args, queues, parent)
-        self.kernel, self.mem = kernel, mem
+        self.kernel, self.mem, self.passthrough = kernel, mem, passthrough
+        self.kernel_has_window = False
         self.name = f"bench-{os.getpid()}"
         self.stock, self.stock_missing = None, ""
         if not virtiofsd:
@@ -201,8 +204,10 @@ class Lab(Host):
     def boot(self):
         subprocess.run([VM, "start", "--name", self.name, "--kernel", self.kernel, "--mem",
                         self.mem, "--timeout", "300", "--num-request-queues", str(self.queues), "--socket",
-                        self.socket, *self.start_virtiofsd()], check=True, stdout=sys.stderr)
-        self.alive = True
+                        self.socket, *self.start_virtiofsd(),
+                        *(["--pmem-window"] if self.passthrough else [])],
+                       check=True, stdout=sys.stderr)
+        self.alive, self.kernel_has_window = True, False
 
     def halt(self):
         if self.alive:
@@ -245,21 +250,42 @@ class Lab(Host):
             last = []
         return "the virtual machine ended" + (f": {last[0][-200:]}" if last else "")
 
+    def use_window(self, by_kernel):
+        """Give the window to the kernel as persistent memory, or to the device's driver.
+
+        Neither can have it while the other has.
+        """
+        if by_kernel == self.kernel_has_window:
+            return
+        self.kernel_has_window = None	# if this fails, the next call does it again
+        if by_kernel and self.host_stats()["live_mappings"]:
+            raise RuntimeError("a file is mapped in the window: the namespace would be written into it")
+        self.guest(f"{VFSDAX_WINDOW} {'setup' if by_kernel else 'remove'}")
+        self.kernel_has_window = by_kernel
+
     def mount(self, how):
         if how == "virtiofsd" and self.stock_missing:
             raise RuntimeError(self.stock_missing)
-        self.guest({
+        self.use_window(by_kernel=how in PASSTHROUGH)
+        said = self.guest({
             "virtiofs": f"mount -t virtiofs bench {MNT}",
             "virtiofs-dax": f"mount -t virtiofs -o dax bench {MNT}",
             "vfsdaxfuse": f"vfsdaxfuse -o stats=/run/stats bench {MNT}",
             "vfsdaxfuse-never": f"vfsdaxfuse -o dax=never,stats=/run/stats bench {MNT}",
             "virtiofsd": f"mount -t virtiofs fs1 {MNT}",
+            **{name: f"vfsdaxfuse -o {options},stats=/run/stats bench {MNT} 2>&1"
+               for name, options in PASSTHROUGH.items()},
             # What FUSE itself takes: a server that answers from its own memory.
             "yardstick": f"setsid /opt/vfsdaxfuse/build/tests/bench/yardstick --files={YARDSTICK_FILES} "
                          f"--size={YARDSTICK_MIB} --threads=2 --spin {MNT} </dev/null >/dev/null 2>&1 & "
                          f"for i in $(seq 200); do ! mountpoint -q {MNT} || exit 0; sleep 0.05; done; "
                          "exit 1",
         }[how])
+        # It mounts without passthrough, too, and says why.
+        why = [line for line in said.splitlines() if "passthrough: " in line]
+        if how in PASSTHROUGH and why:
+            self.umount()
+            raise RuntimeError(why[0])
 
     def umount(self):
         self.guest(f"umount {MNT}; for i in $(seq 200); do pidof vfsdaxfuse >/dev/null || exit 0;"

@@ -32,7 +32,7 @@ mounted_and_answering()
 start_mount()
 {
 	start_host --cache=none --window=8M
-	spawn fuse "$fuse" -f --vhost-user="$work/fs.sock" "$work/mnt"
+	spawn fuse "$fuse" -f -o stats="$work/stats" --vhost-user="$work/fs.sock" "$work/mnt"
 	until_true 100 mounted_and_answering
 }
 
@@ -62,7 +62,7 @@ all_rows_printed()
 		row=${group_row#*/}
 		grep -q "^$row, " "$work/out"
 	done
-	[ "$rows" = 66 ]
+	[ "$rows" = 68 ]
 	[ "$("$bench" --list --groups jobs | wc -l)" = 30 ]
 	# The form of the patch series: a line for each configuration
 	[ "$(grep -cE '^(vfsdaxfuse|virtiofs) +(seq|rand)(read|write|rw)-.*MiB/s\)$' "$work/out")" = 68 ]
@@ -73,7 +73,7 @@ every_cell_is_measured()
 {
 	read_json '
 without = {"memory/daemon", "idle/daemon-cpu", "meta/git-status"}
-assert len(results) == 66, len(results)
+assert len(results) == 68, len(results)
 for name, r in results.items():
     assert set(r) == {"vfsdaxfuse", "virtiofs"}, (name, r)
     for config, cell in r.items():
@@ -94,6 +94,11 @@ for key in ("min_vs_nodax", "geomean_vs_nodax", "meta_mean", "memory_growth_mib"
             "idle_cpu_percent"):
     assert isinstance(s[key], (int, float)), (key, s)
 assert s["geomean_vs_kernel_dax"] is None, s
+for key in ("geomean_vs_kernel_dax", "geomean_vs_nodax", "min_vs_kernel_dax", "mixed_vs_kernel_dax",
+            "ro_vs_kernel_dax"):
+    assert s["pass_" + key] is None, s
+cost = s["open_cost_us"]
+assert cost["not"] > 0 and cost["pass"] is None and cost["pass_to_not"] is None, s
 assert 0 < s["min_vs_nodax"] <= s["geomean_vs_nodax"], s
 assert s["failed"] == [] and s["complete"] and s == a["summary"], s
 ratios = [r["ratios"]["virtiofs"] for r in a["rows"] if r["group"] == "jobs"]
@@ -117,7 +122,7 @@ bytes_came_through()
 
 page_is_complete()
 {
-	[ "$(grep -c '<svg' "$work/page.html")" = 9 ]
+	[ "$(grep -c '<svg' "$work/page.html")" = 10 ]
 	grep -q 'randrw-mmap-multi' "$work/page.html"
 	fails grep -Eq '(src|href)="(http|[a-z]+\.)' "$work/page.html"
 }
@@ -150,6 +155,52 @@ assert s["min_vs_nodax"] == 0 and s["geomean_vs_nodax"] > 0, s
 assert not any("0.00(" in line for line in lines), lines'
 	grep -Eq '^unsupported: jobs/randwrite-psync, vfsdaxfuse: .*Read-only file system' "$work/out"
 	grep -Eq '^vfsdaxfuse +randwrite-psync +unsupported$' "$work/out"
+}
+
+# Numbers of passthrough are of the 24 rows of the series, and of 12 where the mount is read-only.
+# A plain directory has no daemon to ask: each row says so.
+pass_keys()
+{
+	mkdir -p "$work/plain2" "$work/plain3" "$work/plain4"
+	"$bench" --guest "passthrough-all=$work/plain" "passthrough-ro=$work/plain2" "virtiofs-dax=$work/plain3" \
+		"vfsdaxfuse=$work/plain4" "${tiny[@]}" --groups jobs,open,meta --json --output "$work/all.json" \
+		>"$work/out" 2>"$work/progress"
+	read_json '
+def ratios(mine, mixed):
+    r = [n["results"] for n in a["rows"]
+         if n["group"] == "jobs" and n["name"].startswith("randrw") == mixed and mine in n["results"]]
+    return [v[mine]["mean"] / v["virtiofs-dax"]["mean"] for v in r]
+def same(key, want):
+    assert abs(s[key] / want - 1) < 2e-3, (key, s[key], want)
+import math
+of_all, of_ro = ratios("passthrough-all", False), ratios("passthrough-ro", False)
+assert len(of_all) == 24 and len(of_ro) == 12 and not ratios("passthrough-ro", True), (of_all, of_ro)
+same("pass_min_vs_kernel_dax", min(of_all))
+same("pass_geomean_vs_kernel_dax", math.exp(sum(map(math.log, of_all)) / 24))
+same("pass_ro_vs_kernel_dax", math.exp(sum(map(math.log, of_ro)) / 12))
+assert s["pass_mixed_vs_kernel_dax"] > 0 and s["pass_geomean_vs_nodax"] is None, s
+cost = s["open_cost_us"]
+assert cost["pass_to_not"] > 0 and abs(cost["pass"] / cost["not"] / cost["pass_to_not"] - 1) < 2e-3, cost
+assert cost["kernel_dax"] > 0 and cost["pass_first"] > 0, cost
+assert s["pass_failed"] == [] and s["pass_unchecked"] == 30 + 12, s
+assert not any("passthrough" in c for n, r in results.items() if n.startswith("meta/") for c in r), results'
+	[ "$(grep -c '^unchecked: jobs/.*, passthrough-' "$work/out")" = 42 ]
+	grep -Eq '^Jobs of .* all to virtiofs-dax .* ro to virtiofs-dax$' "$work/out"
+	grep -Eq '^[0-9]+ measurements, 4 configurations by turns: about ' "$work/progress"
+}
+
+# A mount without passthrough is not taken for one: no row has a number.
+not_passed_through()
+{
+	"$bench" --guest "passthrough-all=$work/mnt" "virtiofs-dax=$work/plain" "${tiny[@]}" --groups jobs \
+		--rows 'seqread-*,randwrite-*' --json --output "$work/all.json" >"$work/out" 2>"$work/progress"
+	read_json '
+for name, r in results.items():
+    assert "not passed through: " in r["passthrough-all"]["unsupported"], (name, r["passthrough-all"])
+    assert r["virtiofs-dax"]["mean"] > 0
+assert s["pass_min_vs_kernel_dax"] == 0 and s["pass_geomean_vs_kernel_dax"] is None, s
+assert len(s["pass_failed"]) == len(results) == 12 and s["pass_unchecked"] == 0, s'
+	[ "$(grep -c '^unsupported: jobs/.*, passthrough-all: not passed through: [0-9]* bytes' "$work/out")" = 12 ]
 }
 
 # Nothing measured is no success.
@@ -263,6 +314,8 @@ check "bench: bytes came through" bytes_came_through
 check "bench: page of charts" page_is_complete
 check "bench: nothing is left" nothing_is_left
 check "bench: rows that fail" failing_rows
+check "bench: passthrough" pass_keys
+check "bench: passthrough that is none" not_passed_through
 check "bench: nothing measured" nothing_measured
 check "bench: wrong calls" wrong_calls
 check "yardstick: sleeping" yardstick_serves --threads=3

@@ -16,6 +16,7 @@
 #include "base/time.h"
 #include "dax/dax.h"
 #include "fs/cost.h"
+#include "policy/params.h"
 
 /*
  * Theory of operation
@@ -39,10 +40,10 @@ struct model {
 	double hit, hit_byte;
 	double vq, vq_byte;
 	double map, map_live;	  /* one mapping; and for each that there is already */
-	double unmap, unmap_live; /* one removal, in the same way */
+	double unmap, unmap_live; /* the same for one removal */
 	double unmap_req;	  /* a request that removes, whatever the number */
 	double budget;		  /* the host refuses more mappings; 0: never */
-	double both;		  /* what both ways share, the round trip of FUSE */
+	double both;		  /* what window and virtqueue share, the round trip of FUSE */
 };
 
 static struct model models[] = {
@@ -69,6 +70,18 @@ static const struct {
 };
 
 #define COSTS ARRAY_SIZE(costs)
+
+static struct policy_params params;
+
+static const struct {
+	const char *name, *help;
+	uint64_t min;
+	size_t at;
+} param_info[] = {
+#define X(name, value, min, help) { #name, help, min, offsetof(struct policy_params, name) },
+	POLICY_PARAM_LIST(X)
+#undef X
+};
 
 enum kind {
 	UNIFORM,
@@ -432,7 +445,8 @@ static struct result run_real(struct run *r, void *window, char *buf)
 				.size = r->window,
 				.alignment = PAGE_4K,
 				.remote = &host_ops,
-				.clock_ns = host_clock };
+				.clock_ns = host_clock,
+				.policy = &params };
 	struct dax *d;
 	uint64_t late = r->n - r->n / 4;
 
@@ -566,12 +580,62 @@ static double run_static(const struct run *r, double nodax_ns)
 
 /* Output */
 
-static bool json;
+static bool json, summary;
 static double worst = INFINITY;
+
+/*
+ * Logarithms of the ratios to no DAX, of the traces and sets that the table "What was tried" sums
+ * up.
+ */
+enum group { GROUP_ZIPF, GROUP_UNIFORM, GROUP_SCANS, GROUP_SMALL, GROUPS };
+
+static struct {
+	double sum;
+	unsigned int n;
+} ratios[ARRAY_SIZE(models)][GROUPS];
+static unsigned int rows_below;
+
+#define BELOW 0.97
+
+static enum group group_of(const struct trace *t)
+{
+	if (t->kind == UNIFORM)
+		return GROUP_UNIFORM;
+	if (t->kind == SCAN || t->kind == SCAN_HOT)
+		return GROUP_SCANS;
+	return t->kind == SMALL || t->kind == SMALL_ZIPF ? GROUP_SMALL : GROUP_ZIPF;
+}
+
+static void sum_up(const struct run *r, double ratio)
+{
+	enum group g = group_of(r->t);
+
+	worst = MIN(worst, ratio);
+	rows_below += ratio < BELOW;
+	if (g != GROUP_SMALL && r->set <= 1)
+		return;
+	ratios[r->m - models][g].sum += log(ratio);
+	ratios[r->m - models][g].n++;
+}
+
+static void print_summary(void)
+{
+	for (unsigned int m = 0; m < ARRAY_SIZE(models); m++) {
+		printf("%s:", models[m].name);
+		for (unsigned int g = 0; g < GROUPS; g++)
+			if (ratios[m][g].n)
+				printf("%s %.3f", g ? " /" : "",
+				       exp(ratios[m][g].sum / ratios[m][g].n));
+			else
+				printf("%s -", g ? " /" : "");
+		printf(" | ");
+	}
+	printf("lowest %.3f, %u rows below %.2f\n", worst, rows_below, BELOW);
+}
 
 static void print_head(void)
 {
-	if (!json)
+	if (!json && !summary)
 		printf("| costs | trace | set | block | hits | late hits | maps | unmaps | time ms "
 		       "| no DAX "
 		       "| late | free janitor | kernel DAX | best fixed |\n"
@@ -588,7 +652,9 @@ static void print_row(const struct run *r, const struct result *res, const struc
 	double free_ratio = nodax->ns / (res->ns - res->janitor_ns);
 	char set[16] = "-";
 
-	worst = MIN(worst, ratio);
+	sum_up(r, ratio);
+	if (summary)
+		return;
 	if (!small)
 		(void)snprintf(set, sizeof(set), "%g", r->set);
 	printf(json ? "{\"costs\":\"%s\",\"trace\":\"%s\",\"set\":\"%s\",\"block\":%llu,"
@@ -626,24 +692,59 @@ static void set_cost(struct model *m, unsigned int cost, double value)
 	memcpy((char *)m + costs[cost].at, &value, sizeof(value));
 }
 
+/* "name=value"; false: there is no such parameter, or it cannot have this value. */
+static bool set_param(const char *arg)
+{
+	const char *sep = strchr(arg, '=');
+	char *end;
+
+	for (unsigned int i = 0; sep && i < ARRAY_SIZE(param_info); i++) {
+		const char *name = param_info[i].name;
+		uint64_t value = strtoull(sep + 1, &end, 0);
+
+		if (strlen(name) != (size_t)(sep - arg) || strncmp(name, arg, strlen(name)) != 0)
+			continue;
+		memcpy((char *)&params + param_info[i].at, &value, sizeof(value));
+		return end != sep + 1 && !*end && value >= param_info[i].min;
+	}
+	return false;
+}
+
+static void usage_params(FILE *to)
+{
+	(void)fprintf(to, "NAME and VALUE of the policy's parameters:\n");
+	for (unsigned int i = 0; i < ARRAY_SIZE(param_info); i++) {
+		uint64_t value;
+
+		memcpy(&value, (const char *)&policy_defaults + param_info[i].at, sizeof(value));
+		(void)fprintf(to, "  %s=%llu: %s\n", param_info[i].name, (unsigned long long)value,
+			      param_info[i].help);
+	}
+}
+
 static void usage(FILE *to)
 {
 	(void)fprintf(
 		to,
-		"usage: window-sim [--json] [--model stock|polled|cheap] [--trace WORD]\n"
+		"usage: window-sim [--json|--summary] [--model stock|polled|cheap] [--trace WORD]\n"
 		"                  [--window MIB] [--accesses N] [--seed N] [--COST NUMBER]...\n"
+		"                  [--param NAME=VALUE]...\n"
 		"COST, in ns unless it says otherwise, for all models:\n ");
 	for (unsigned int i = 0; i < COSTS; i++)
 		(void)fprintf(to, " %s", costs[i].name);
 	(void)fprintf(to, "\n(-byte: for a byte; -live: for each mapping there is; "
 			  "budget: mappings, 0 without end)\n");
+	(void)fprintf(to,
+		      "--summary: geometric means of the ratio to no DAX, zipf / uniform / scans "
+		      "(sets larger than the window) / small files\n");
+	usage_params(to);
 }
 
 int main(int argc, char **argv)
 {
-	enum { JSON = COSTS, MODEL, TRACE, WINDOW, ACCESSES, SEED, HELP, END };
-	static const char *const others[] = { "json",	  "model", "trace", "window",
-					      "accesses", "seed",  "help" };
+	enum { JSON = COSTS, SUMMARY, MODEL, TRACE, WINDOW, ACCESSES, SEED, PARAM, HELP, END };
+	static const char *const others[] = { "json",	  "summary", "model", "trace", "window",
+					      "accesses", "seed",    "param", "help" };
 	static const uint64_t blocks[] = { 4 * KIB, 128 * KIB };
 	struct option options[END + 1] = { 0 };
 	const char *model = "", *trace = "";
@@ -652,16 +753,20 @@ int main(int argc, char **argv)
 	char *buf;
 	int c;
 
+	params = policy_defaults;
 	for (int i = 0; i < END; i++) {
 		const char *name = i < JSON ? costs[i].name : others[i - JSON];
 
 		options[i] = (struct option){ .name = name, .val = i + 1 };
-		options[i].has_arg = i != JSON && i != HELP;
+		options[i].has_arg = i != JSON && i != SUMMARY && i != HELP;
 	}
 	while ((c = getopt_long(argc, argv, "", options, NULL)) > 0) {
 		switch (--c) {
 		case JSON:
 			json = true;
+			break;
+		case SUMMARY:
+			summary = true;
 			break;
 		case MODEL:
 			model = optarg;
@@ -677,6 +782,15 @@ int main(int argc, char **argv)
 			break;
 		case SEED:
 			seed = strtoull(optarg, NULL, 0);
+			break;
+		case PARAM:
+			if (!set_param(optarg)) {
+				(void)fprintf(
+					stderr,
+					"window-sim: --param %s is not possible; see --help\n",
+					optarg);
+				return 2;
+			}
 			break;
 		case HELP:
 			usage(stdout);
@@ -718,7 +832,9 @@ int main(int argc, char **argv)
 						continue;
 					run_row(&r, seed, addr, buf);
 				}
-	if (json)
+	if (summary)
+		print_summary();
+	else if (json)
 		printf("{\"worst_vs_nodax\":%.3f}\n", worst);
 	else
 		printf("\nlowest ratio to no DAX: %.3f\n", worst);

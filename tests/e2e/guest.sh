@@ -34,10 +34,40 @@ boot()
 	vm start --kernel "$kernel" --timeout 120 "$@"
 }
 
+# data_requests - READ and WRITE that the host has got; it prints what is not 0
+data_requests()
+{
+	local line
+	line=$(host_stats)
+	echo $(($(number read "$line" || echo 0) + $(number write "$line" || echo 0)))
+}
+
+# requests_of COMMAND... - how many of them the command needs
+requests_of()
+{
+	local before
+	before=$(data_requests)
+	"$@" >&2
+	echo $(($(data_requests) - before))
+}
+
+# install_links - the programs under their names
+install_links()
+{
+	script 'for i in vfsdaxfuse vfsdax-window; do ln -sf "$0/sbin/$i" /usr/sbin; done' "$lab_prefix"
+}
+
 mount_it()
 {
 	guest timeout 60 vfsdaxfuse -o stats=/run/stats "$@" "$mnt"
 	guest mountpoint -q "$mnt"
+}
+
+# unmount_it - and wait for the daemon's end
+unmount_it()
+{
+	guest umount "$mnt"
+	script 'for i in $(seq 100); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
 }
 
 driver()

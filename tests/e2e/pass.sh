@@ -22,15 +22,11 @@ guest_fstest=$lab_prefix/build/tests/e2e/fstest
 guest_fidelity=$lab_prefix/build/tests/e2e/fidelity
 mnt=/mnt/host device=0000:00:10.0
 
-# The kernel's namespaces, as a person makes them once after the boot.
+# The kernel's namespaces, as a person makes them after each start.
 namespaces()
 {
-	local verb
-	guest sh -ec 'ln -sf "$0/sbin/vfsdaxfuse" /usr/sbin/vfsdaxfuse' "$lab_prefix"
-	for verb in take modules 'fsdax 0' 'fsdax 1'; do
-		# shellcheck disable=SC2086 # words
-		guest "$lab_prefix-src/tests/e2e/pass-guest.sh" $verb
-	done
+	install_links
+	guest vfsdax-window setup
 }
 
 devices()
@@ -41,23 +37,6 @@ devices()
 nothing_composed()
 {
 	[ "$(devices)" = 0 ]
-}
-
-# data_requests - READ and WRITE that the host has got; it prints what is not 0
-data_requests()
-{
-	local line
-	line=$(host_stats)
-	echo $(($(number read "$line" || echo 0) + $(number write "$line" || echo 0)))
-}
-
-# requests_of COMMAND... - how many of them the command needs
-requests_of()
-{
-	local before
-	before=$(data_requests)
-	"$@" >&2
-	echo $(($(data_requests) - before))
 }
 
 verify_a()
@@ -300,8 +279,7 @@ many_opens()
 
 unmounted()
 {
-	guest umount "$mnt"
-	script 'for i in $(seq 100); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
+	unmount_it
 	nothing_composed
 	nothing_mapped
 }
@@ -334,16 +312,16 @@ read_only()
 # Without namespaces all works as before, and one line says why.
 without_namespaces()
 {
-	guest "$lab_prefix-src/tests/e2e/pass-guest.sh" undo 1
+	guest vfsdax-window remove
 	guest timeout 60 vfsdaxfuse -o stats=/run/stats,passthrough=all "$mnt" >"$work/out" 2>&1
 	cat "$work/out"
 	[ "$(wc -l <"$work/out")" = 1 ]
-	grep -q 'passthrough: the kernel has no fsdax namespace over the window' "$work/out"
+	grep -q 'passthrough: the kernel has no fsdax namespace over the window (vfsdax-window setup' "$work/out"
 	"$host_fstest" --make "$share/w" 20M 4
 	guest "$guest_fstest" --verify "$mnt/w" 20M 4
 	[ "$(number dax_read_bytes "$(stats)")" -gt 0 ]
 	unmounted
-	guest "$lab_prefix-src/tests/e2e/pass-guest.sh" fsdax 1
+	guest vfsdax-window setup
 }
 
 read_options kernel "" "$@"

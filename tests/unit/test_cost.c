@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A request takes the cheaper way, whichever it is, and follows when that changes.
+// A request takes the cheaper path, whichever it is, and follows when that changes.
 
 #include "unit.h"
 
@@ -8,7 +8,7 @@
 
 #define ROUNDS 4000u
 
-/* Requests of @size whose ways cost so much; how many of the last three quarters took the window. */
+/* Requests of @size whose paths cost so much; how many of the last three quarters took the window. */
 static unsigned int run(struct cost *c, enum cost_op op, uint32_t size, uint64_t window,
 			uint64_t virtqueue)
 {
@@ -16,11 +16,11 @@ static unsigned int run(struct cost *c, enum cost_op op, uint32_t size, uint64_t
 
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		bool sample;
-		enum cost_way way = cost_choose(c, op, size, &sample);
+		enum cost_path path = cost_choose(c, op, size, &sample);
 
 		if (sample)
-			cost_sample(c, op, size, way, way == COST_WINDOW ? window : virtqueue);
-		if (i >= ROUNDS / 4 && way == COST_WINDOW)
+			cost_sample(c, op, size, path, path == COST_WINDOW ? window : virtqueue);
+		if (i >= ROUNDS / 4 && path == COST_WINDOW)
 			n++;
 	}
 	return n;
@@ -76,7 +76,8 @@ static void one_slow_request_changes_nothing(void **state)
 	assert_int_equal(cost_choose(&c, COST_READ, 4096, &sample), COST_WINDOW);
 }
 
-/* Copies from a window that has just been mapped are slow: nothing is concluded from these for long. */
+/* Copies from a window that has just been mapped are slow: nothing is concluded from these for
+ * long. */
 static void a_bad_start_is_made_good(void **state)
 {
 	struct cost c = { 0 };

@@ -3,7 +3,8 @@
 
 #include "unit.h"
 
-#include "../../src/dax/dax_priv.h"
+#include "../../src/dax/extent.h"
+#include "../../src/dax/space.h"
 #include "base/counter.h"
 #include "base/guard.h"
 #include "base/time.h"
@@ -437,39 +438,32 @@ static void pending_is_not_paid_for(void **state)
 {
 	struct dax *d = open_window(WINDOW, PAGE_4K);
 	struct dax_inode *di = dax_inode_create(d, 1);
-	struct extent full[3] = { { .shift = 23 }, { .shift = 23 }, { .shift = 23 } };
-	struct extent pending = { .shift = 16, .len = 65536 }, wish, *e;
-	enum dax_verdict verdict = DAX_NO;
+	struct placement pending = { .what = PLACE_NOW, .shift = 16, .len = 65536 };
+	struct woff full[3];
+	struct extent *e;
 
+	fill(0, 8 * MIB);
 	(void)pthread_mutex_lock(&di->share->lock);
-	e = dax_extent_new(di, &pending);
+	e = dax_extent_new_locked(di, &pending, WOFF(0));
+	(void)pthread_mutex_unlock(&di->share->lock);
 	assert_non_null(e);
-	dax_extent_pend_locked(di, e);
-	/* Under pressure a sequential reader pays for room: a quarter of the window is left. */
+	/* Under pressure a sequential reader pays for space: a quarter of the window is left. */
 	(void)pthread_mutex_lock(&d->lock);
 	for (unsigned int i = 0; i < ARRAY_SIZE(full); i++)
-		assert_int_equal(dax_space_get_locked(d, full[i].shift, &full[i].at), 0);
-	d->age = 1;
+		assert_int_equal(dax_space_get_locked(d, 23, &full[i]), 0);
+	d->policy.age = 1;
 	(void)pthread_mutex_unlock(&d->lock);
-	for (unsigned int i = 0; i < 4; i++) {
-		wish = (struct extent){ 0 };
-		verdict = dax_policy_miss(di, &wish, FOFF(MIB + i * 4096), 4096, 8 * MIB, false);
-		assert_int_equal(verdict, DAX_NO);
-	}
-	assert_int_equal(d->tokens_ns, 0);
-	(void)pthread_mutex_unlock(&di->share->lock);
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(dax_read(di, FOFF(MIB + i * 4096), BUF, 4096, 8 * MIB), -EAGAIN);
+	assert_int_equal(d->policy.tokens_ns, 0);
 	dax_extent_fail(e);
-	/* Without the other it would have been mapped now, and paid for. */
-	(void)pthread_mutex_lock(&di->share->lock);
-	wish = (struct extent){ 0 };
-	verdict = dax_policy_miss(di, &wish, FOFF(MIB + 4 * 4096), 4096, 8 * MIB, false);
-	(void)pthread_mutex_unlock(&di->share->lock);
-	assert_int_equal(verdict, DAX_NOW);
-	assert_true(d->tokens_ns < 0);
+	/* Without the other it is mapped at once, and paid for. */
+	assert_int_equal(dax_read(di, FOFF(MIB + 4 * 4096), BUF, 4096, 8 * MIB), 0);
+	check(0, MIB + 4 * 4096, 4096);
+	assert_true(d->policy.tokens_ns < 0);
 	(void)pthread_mutex_lock(&d->lock);
-	dax_space_put_locked(d, &wish);
 	for (unsigned int i = 0; i < ARRAY_SIZE(full); i++)
-		dax_space_put_locked(d, &full[i]);
+		dax_space_put_locked(d, full[i], 23);
 	(void)pthread_mutex_unlock(&d->lock);
 	dax_inode_destroy(di);
 	close_window(d);
@@ -523,15 +517,15 @@ static void more_files_than_window(void **state)
 	}
 	for (unsigned int n = 0; n < 3000; n++) {
 		/* One file is hot, for a while. */
-		unsigned int i = rng_below(&rng, 4) ? n / 500 % REMOTE_FILES :
-						       (unsigned int)rng_below(&rng, REMOTE_FILES);
+		unsigned int i = rng_below(&rng, 4) ? n / 500 % REMOTE_FILES
+						    : (unsigned int)rng_below(&rng, REMOTE_FILES);
 		uint64_t off = rng_below(&rng, 4 * MIB - 8192);
 
 		if (dax_read(di[i], FOFF(off), BUF, 8192, 4 * MIB) == 0) {
 			check(i, off, 8192);
 			served++;
 		} else {
-			/* The other way costs as much as a swap: what is hot gets in. */
+			/* The virtqueue costs as much as a replacement: what is hot gets in. */
 			dax_missed(d, 10 * NSEC_PER_MS);
 			(void)usleep(50);
 		}
@@ -549,7 +543,7 @@ static void miss(struct dax_inode *di, struct foff at, uint64_t limit)
 		dax_count_miss(di, at, 4096, limit, false);
 }
 
-/* A full window declines what it does not show at a look, and what is counted then gets in. */
+/* A full window declines without a lock what it does not show, and what is counted then gets in. */
 static void declined_and_counted(void **state)
 {
 	struct dax *d = open_window(8 * MIB, PAGE_4K);
@@ -563,7 +557,7 @@ static void declined_and_counted(void **state)
 	for (uint64_t off = 0; off < 31 * MIB; off += 128 * KIB + 4096)
 		(void)dax_read(full, FOFF(off), BUF, 4096, 31 * MIB);
 	assert_true(dax_declines(hot, at));
-	/* What would go on where the last access ended may get room; it is not declined unseen. */
+	/* What would go on where the last access ended may get space; so it is not declined. */
 	miss(hot, FOFF(0), 4 * MIB);
 	assert_false(dax_declines(hot, FOFF(4096)));
 	assert_true(dax_declines(hot, at));

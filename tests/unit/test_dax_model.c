@@ -73,7 +73,7 @@ static void words_fill(uint64_t *buf, unsigned int file, uint32_t version, uint6
 }
 
 static void word_check(const struct mfile *f, uint64_t got, uint64_t off, uint32_t lo,
-		       const char *way)
+		       const char *path)
 {
 	uint32_t hi = atomic_load(&f->hi[off / BLOCK]);
 	uint32_t version = (uint32_t)(got >> 32) & 0xffffff;
@@ -83,7 +83,7 @@ static void word_check(const struct mfile *f, uint64_t got, uint64_t off, uint32
 	(void)fprintf(stderr,
 		      "%s: file %u at %llu: found file %d, word %u, version %u; wanted word %llu, "
 		      "version %u to %u\n",
-		      way, f->id, (unsigned long long)off, (int)(got >> 56) - 1, (uint32_t)got,
+		      path, f->id, (unsigned long long)off, (int)(got >> 56) - 1, (uint32_t)got,
 		      version, (unsigned long long)(off / 8), lo, hi);
 	abort();
 }

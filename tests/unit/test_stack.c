@@ -677,16 +677,16 @@ static void sizes_that_are_overtaken(void **state)
 	inode_size_grown(i, 5000, inode_epoch());
 	inode_learn_end(i, 4096, asked, NSEC_PER_SEC);
 	assert_true(i->size == INODE_SIZE_UNKNOWN);
-	assert_false(inode_at_end(i, 4096));
+	assert_false(inode_take_end(i, 4096));
 
 	/* What is not overtaken counts, once. */
 	asked = inode_epoch();
 	inode_learn_size(i, 5000, asked);
 	inode_learn_end(i, 5000, asked, NSEC_PER_SEC);
 	assert_int_equal(i->size, 5000);
-	assert_false(inode_at_end(i, 4096));
-	assert_true(inode_at_end(i, 5000));
-	assert_false(inode_at_end(i, 5000));
+	assert_false(inode_take_end(i, 4096));
+	assert_true(inode_take_end(i, 5000));
+	assert_false(inode_take_end(i, 5000));
 
 	/* A write that a truncation has overtaken says nothing of the end. */
 	asked = inode_epoch();
@@ -699,11 +699,11 @@ static void sizes_that_are_overtaken(void **state)
 	/* A write inside of what is known does not move the end, but what the host has said is old. */
 	inode_learn_end(i, 5000, asked, NSEC_PER_SEC);
 	inode_size_grown(i, 100, inode_epoch());
-	assert_false(inode_at_end(i, 5000));
+	assert_false(inode_take_end(i, 5000));
 	inode_learn_size(i, 50, asked);
 	assert_int_equal(i->size, 5000);
 	inode_learn_end(i, 5000, asked, NSEC_PER_SEC);
-	assert_false(inode_at_end(i, 5000));
+	assert_false(inode_take_end(i, 5000));
 
 	inode_put(t, i);
 	inode_released(t, 1);
@@ -725,29 +725,29 @@ static void short_reads_are_not_sizes(void **state)
 	assert_true(i->size == INODE_SIZE_UNKNOWN);
 	inode_learn_end(i, 4096, inode_epoch(), NSEC_PER_SEC);
 	assert_true(i->size == INODE_SIZE_UNKNOWN);
-	assert_false(inode_at_end(i, 4096));
+	assert_false(inode_take_end(i, 4096));
 	assert_true(i->size_wanted);
 	inode_learn_end(i, 5000, inode_epoch(), NSEC_PER_SEC);
 	assert_int_equal(i->size, 5000);
-	assert_true(inode_at_end(i, 5000));
+	assert_true(inode_take_end(i, 5000));
 
 	/* A size that is known is not made smaller, but is asked for before it is used again. */
 	inode_learn_end(i, 4096, inode_epoch(), NSEC_PER_SEC);
 	assert_true(i->size == INODE_SIZE_UNKNOWN);
 	assert_true(i->size_wanted);
-	assert_false(inode_at_end(i, 4096));
+	assert_false(inode_take_end(i, 4096));
 
 	/* What was told before the file grew is old. */
 	inode_size_grown(i, 6000, inode_epoch());
 	inode_learn_end(i, 5000, inode_epoch(), NSEC_PER_SEC);
-	assert_false(inode_at_end(i, 5000));
+	assert_false(inode_take_end(i, 5000));
 	inode_put(t, i);
 
 	/* A file of which nothing was told, though another has its place among the hints. */
 	i = inode_opened(t, 3);
 	assert_true(i->told == INODE_SIZE_UNKNOWN);
 	inode_learn_end(i, 0, inode_epoch(), NSEC_PER_SEC);
-	assert_false(inode_at_end(i, 0));
+	assert_false(inode_take_end(i, 0));
 	inode_put(t, i);
 	inode_table_destroy(t);
 }
