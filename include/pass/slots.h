@@ -35,6 +35,7 @@ struct pass_slots;
 struct pass_slot {
 	uint32_t index;
 	int fd; /* open for reading and writing, from pass_slot_open() to pass_slot_evict(); or -1 */
+	bool closed; /* by pass_slot_evict(), but the kernel still had the inode */
 };
 
 /* pass_slots_layout() - the layout with spare blocks for @slots files. As ext4_layout_init(). */
@@ -77,6 +78,7 @@ bool pass_slot_in_use(const struct pass_slot *slot);
 
 /*
  * pass_slot_evict() - close the slot's file and have the kernel forget its inode; the slot is free.
- * Returns 0, or -EBUSY: somebody uses the file, and nothing has changed.
+ * Returns 0, or -EBUSY: somebody uses the file, and it is still open; or somebody holds its inode,
+ * and it is closed. Then its blocks must not be used for another file: try again later.
  */
 int pass_slot_evict(struct pass_slots *s, struct pass_slot *slot);

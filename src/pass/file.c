@@ -286,8 +286,11 @@ bool pass_file_free(struct pass *p, struct pass_file *f)
 		return false;
 	if (f->has_slot)
 		settle_last(p, f);
-	if (f->has_slot && pass_slot_evict(p->slots, &f->slot) < 0)
+	if (f->has_slot && pass_slot_evict(p->slots, &f->slot) < 0) {
+		/* A file that is closed can be neither written nor settled any more. */
+		f->written = f->written && f->slot.fd >= 0;
 		return false;
+	}
 	f->has_slot = false;
 	f->written = false;
 	unmap(p, f);

@@ -173,17 +173,41 @@ static int evict_inode(int fd)
 	return ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0 ? -errno : 0;
 }
 
+/*
+ * Has the kernel forgotten the inode of the slot, which is closed? Who reads the link
+ * /proc/PID/fd/N holds it for a moment, of which a lease does not know. Another inode is written to
+ * the slot: it is found only when the old one has gone.
+ */
+static int check_gone(struct pass_slots *s, struct pass_slot *slot)
+{
+	struct pass_attr empty = { .mode = S_IFREG | 0600 };
+	int r = pass_slot_open(s, slot, &empty, NULL, 0);
+
+	if (r < 0)
+		return r == -ESTALE ? -EBUSY : r;
+	/* When this one stays, the next pass_slot_open() finds out. */
+	(void)evict_inode(slot->fd);
+	close_keep_errno(steal_fd(&slot->fd));
+	return 0;
+}
+
 int pass_slot_evict(struct pass_slots *s, struct pass_slot *slot)
 {
 	int r = slot->fd < 0 ? 0 : evict_inode(slot->fd);
 
+	if (r == 0 && slot->fd >= 0) {
+		slot->closed = true;
+		close_keep_errno(steal_fd(&slot->fd));
+	}
+	if (r == 0 && slot->closed)
+		r = check_gone(s, slot);
 	if (r < 0) {
 		if (r != -EBUSY)
 			log_warn_ratelimited("slot %u cannot be evicted: %s", slot->index,
 					     strerror(-r));
 		return -EBUSY;
 	}
-	close_keep_errno(steal_fd(&slot->fd));
+	slot->closed = false;
 	scoped_lock(&s->lock);
 	s->free[s->n++] = slot->index;
 	return 0;
@@ -204,7 +228,7 @@ static int check_evicting(struct pass_slots *s)
 		if (r == 0)
 			r = pass_slot_open(s, &slot, &empty, NULL, 0);
 		if (r == 0 && pass_slot_evict(s, &slot) < 0) {
-			(void)close(slot.fd);
+			close_keep_errno(slot.fd);
 			r = -EOPNOTSUPP;
 		}
 	}

@@ -529,6 +529,34 @@ static void dying(void **state)
 	end(&h);
 }
 
+/* Somebody has a path to the slot's file, as who reads a link in /proc: its pages must stay. */
+static void held_path(void **state)
+{
+	struct host_file *f;
+	struct guest_open o;
+	struct host h;
+	char path[32];
+	int fd;
+
+	if (!begin(&h, &usual))
+		skip();
+	f = &h.file[0];
+	open_passed(&h, f, O_RDWR, &o);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", o.fd);
+	fd = open(path, O_PATH | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(guest_write_locked(f, o.fd, f->guest_size - 1, 1, 1), 1);
+	guest_close(&h, &o);
+	pass_forget(h.pass, f->nodeid);
+	assert_true(host_live(&h, f->nodeid) > 0);
+	assert_int_equal(host_settled(&h, f), 0);
+	expect_plain(&h, f, O_RDWR);
+	assert_int_equal(close(fd), 0);
+	compose_and_close(&h, f, O_RDWR);
+	expect_on_host(f);
+	end(&h);
+}
+
 static void least_recent_goes(void **state)
 {
 	struct guest_open o;
@@ -858,6 +886,7 @@ int main(void)
 		TEST(stores_while_evicted),
 		TEST(stores_before_composed_again),
 		TEST(dying),
+		TEST(held_path),
 		TEST(least_recent_goes),
 		TEST(room),
 		TEST(told),
