@@ -80,15 +80,15 @@ struct pass_params {
 /*
  * pass_create() - 0 or a negative errno. Devices that a killed process has left are removed;
  * -EBUSY: one is still in use, or the metadata's device is. What is on that device is overwritten.
- * -ENOSPC: there is too little memory for metadata.
+ * -ENOSPC: there is too little memory for metadata. -EOPNOTSUPP: the kernel cannot evict a file.
  */
 int pass_create(const struct pass_params *params, struct pass **ret);
 
 /*
  * pass_arena_open() - give a part of the window to this process, which cannot map it by VFIO while
  * the kernel has it: a third of it or less, as a power of two, mapped in memory; or, with @all, all
- * of it, and then no file can be composed. Once, before the first open of a file. It ends with
- * pass_destroy(). 0 or a negative errno.
+ * of it up to PASS_SLOT_EXTENT_MAX, and then no file can be composed. Once, before the first open
+ * of a file. It ends with pass_destroy(). 0 or a negative errno.
  */
 struct pass_arena {
 	void *addr;
@@ -130,7 +130,8 @@ void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns, uint64_t c
 
 /*
  * pass_watch() - true: the kernel uses the file, by an open or a mapping, and it is to be settled
- * from time to time until pass_unwatch() is true. True once; the caller begins then.
+ * from time to time until pass_unwatch() is true. True once until then, also when the file is
+ * evicted and composed again; the caller begins then.
  * pass_unwatch() - the kernel does not use it any more. The caller settles it once more.
  */
 bool pass_watch(struct pass *p, uint64_t nodeid);

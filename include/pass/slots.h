@@ -29,9 +29,13 @@
  */
 struct pass_slots;
 
+/* Bytes that one contiguous extent of a slot can have: its tree is one block. */
+#define PASS_SLOT_EXTENT_MAX (UINT64_C(340) << 27)
+
 struct pass_slot {
 	uint32_t index;
 	int fd; /* open for reading and writing, from pass_slot_open() to pass_slot_evict(); or -1 */
+	bool closed; /* by pass_slot_evict(), but the kernel still had the inode */
 };
 
 /* pass_slots_layout() - the layout with spare blocks for @slots files. As ext4_layout_init(). */
@@ -40,7 +44,7 @@ int pass_slots_layout(struct ext4_layout *ret, uint32_t slots, uint32_t data_blo
 /*
  * pass_slots_create() - write a file system of empty slots and mount it, visible nowhere.
  * @device: a block device with l->blocks blocks. @l: of pass_slots_layout().
- * Returns 0 or a negative errno.
+ * Returns 0 or a negative errno; -EOPNOTSUPP: the kernel does not evict a slot's inode.
  */
 int pass_slots_create(const char *device, const struct ext4_layout *l, struct pass_slots **ret);
 
@@ -74,6 +78,7 @@ bool pass_slot_in_use(const struct pass_slot *slot);
 
 /*
  * pass_slot_evict() - close the slot's file and have the kernel forget its inode; the slot is free.
- * Returns 0, or -EBUSY: somebody uses the file, and nothing has changed.
+ * Returns 0, or -EBUSY: somebody uses the file, and it is still open; or somebody holds its inode,
+ * and it is closed. Then its blocks must not be used for another file: try again later.
  */
 int pass_slot_evict(struct pass_slots *s, struct pass_slot *slot);

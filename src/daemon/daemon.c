@@ -553,6 +553,8 @@ static int daemon_prepare(struct daemon *d)
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	(void)sigdelset(&set, SIGUSR2);
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* Sent to who holds a lease, as src/pass does for a moment, when somebody opens the file. */
+	(void)signal(SIGIO, SIG_IGN);
 	d->signals = signalfd(-1, &set, SFD_CLOEXEC);
 	d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r == 0 && (d->signals < 0 || d->wake < 0))

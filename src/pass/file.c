@@ -37,19 +37,7 @@ static void unmap(struct pass *p, struct pass_file *f)
 	}
 	scoped_lock(&p->lock);
 	for (unsigned int i = 0; i < pieces; i++)
-		buddy_free(p->window, f->piece[i].at, f->piece[i].shift);
-}
-
-bool pass_file_free(struct pass *p, struct pass_file *f)
-{
-	if (f->backing)
-		p->params.ops->backing_close(p->params.ctx, f->backing);
-	f->backing = 0;
-	if (f->has_slot && pass_slot_evict(p->slots, &f->slot) < 0)
-		return false;
-	f->has_slot = false;
-	unmap(p, f);
-	return true;
+		buddy_free(p->window, WOFF(f->piece[i].at.v - p->first), f->piece[i].shift);
 }
 
 /* Can @left bytes still be shown, with blocks of 2^shift bytes? */
@@ -92,7 +80,7 @@ static int map_piece(struct pass *p, const struct pass_file *f, const struct pas
 /* Room in the window for the file's whole pages, and their mappings. */
 static int map(struct pass *p, struct pass_file *f)
 {
-	uint64_t whole = align_down(f->attr.size, PAGE_4K), from = 0;
+	uint64_t whole = f->whole, from = 0;
 	int r = 0;
 
 	/* Before others are evicted for it. */
@@ -133,9 +121,9 @@ static int open_slot(struct pass *p, struct pass_file *f)
 
 	for (; n < f->n; n++)
 		extents[n] = pass_extent_of(p, f->piece[n].from, f->piece[n].at, f->piece[n].len);
-	if (pass_has_tail(f))
+	if (f->has_tail)
 		extents[n++] = (struct pass_extent){
-			.at = FBLK((uint32_t)(f->attr.size / PASS_BLOCK)),
+			.at = FBLK((uint32_t)(f->whole / PASS_BLOCK)),
 			.block = pass_slot_tail(p->slots, &f->slot),
 			.count = 1,
 		};
@@ -145,27 +133,36 @@ static int open_slot(struct pass *p, struct pass_file *f)
 /* The last page is copied to its block by way of the file. */
 static int copy_tail(struct pass *p, struct pass_file *f, uint64_t fh)
 {
-	uint64_t whole = align_down(f->attr.size, PAGE_4K);
-	size_t len = (size_t)(f->attr.size - whole);
+	size_t len = (size_t)(f->attr.size - f->whole);
 	int r;
 
-	if (!len)
+	if (!f->has_tail)
 		return 0;
-	r = p->params.ops->read(p->params.ctx, f->nodeid, fh, whole, f->tail, len);
+	r = p->params.ops->read(p->params.ctx, f->nodeid, fh, f->whole, f->tail, len);
 	if (r < 0)
 		return r;
-	return pwrite(f->slot.fd, f->tail, len, (off_t)whole) == (ssize_t)len ? 0 : -EIO;
+	return pwrite(f->slot.fd, f->tail, len, (off_t)f->whole) == (ssize_t)len ? 0 : -EIO;
+}
+
+/*
+ * A write by the guest is seen by the backing file's mtime, which is 0 before. A comparison with
+ * an earlier mtime would miss what is written in the same tick of the clock (until Linux 6.13). The
+ * kernel does no write(2) meanwhile.
+ */
+static int clear_mtime(const struct pass_file *f)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { 0 } };
+
+	return futimens(f->slot.fd, times) < 0 ? -errno : 0;
 }
 
 static int register_file(struct pass *p, struct pass_file *f)
 {
-	struct stat st;
-	int r;
+	int r = clear_mtime(f);
 
-	if (fstat(f->slot.fd, &st) < 0)
-		return -errno;
-	f->seen = st.st_mtim;
-	r = p->params.ops->backing_open(p->params.ctx, f->slot.fd);
+	f->moved = false;
+	if (r == 0)
+		r = p->params.ops->backing_open(p->params.ctx, f->slot.fd);
 	f->backing = MAX(r, 0);
 	return MIN(r, 0);
 }
@@ -177,6 +174,8 @@ int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh)
 	while ((r = pass_slot_take(p->slots, &f->slot)) == -ENOSPC && pass_evict_one(p))
 		;
 	f->has_slot = r == 0;
+	f->whole = align_down(f->attr.size, PAGE_4K);
+	f->has_tail = f->attr.size != f->whole;
 	if (r == 0)
 		r = map(p, f);
 	if (r == 0)
@@ -219,23 +218,22 @@ static uint64_t checked_size(struct pass_file *f, uint64_t size)
 }
 
 /*
- * Inside of the last page the file can have become longer: its block is there. Times do not tell
- * whether it was written: a store to a page that is mapped for writing moves none.
+ * Inside of the last page the file can have become longer, to its end at most: the block is there.
+ * Times do not tell whether it was written: a store to a page that is mapped for writing moves none.
  */
 static int settle_tail(struct pass *p, struct pass_file *f, uint64_t size, const uint64_t *fh)
 {
-	uint64_t whole = align_down(f->attr.size, PAGE_4K);
-	size_t len = (size_t)(size - whole);
+	size_t len = (size_t)(size - f->whole);
 	char buf[PAGE_4K] = { 0 };
 	int r;
 
-	if (!pass_has_tail(f))
+	if (!f->has_tail)
 		return 0;
-	if (pread(f->slot.fd, buf, len, (off_t)whole) != (ssize_t)len)
+	if (pread(f->slot.fd, buf, len, (off_t)f->whole) != (ssize_t)len)
 		return -EIO;
 	if (size == f->attr.size && !memcmp(buf, f->tail, len))
 		return 0;
-	r = p->params.ops->write(p->params.ctx, f->nodeid, fh, whole, buf, len);
+	r = p->params.ops->write(p->params.ctx, f->nodeid, fh, f->whole, buf, len);
 	if (r < 0)
 		return r;
 	memcpy(f->tail, buf, sizeof(f->tail));
@@ -246,14 +244,55 @@ static int settle_tail(struct pass *p, struct pass_file *f, uint64_t size, const
 int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh)
 {
 	struct stat st;
-	bool moved;
-	int r;
+	uint64_t size;
+	int r = 0;
 
 	if (fstat(f->slot.fd, &st) < 0)
 		return -errno;
-	/* As of before the last page is read: what comes later is found the next time. */
-	moved = st.st_mtim.tv_sec != f->seen.tv_sec || st.st_mtim.tv_nsec != f->seen.tv_nsec;
-	f->seen = st.st_mtim;
-	r = settle_tail(p, f, checked_size(f, (uint64_t)st.st_size), fh);
-	return r < 0 ? r : moved || r;
+	/* First, as it moves mtime, too. */
+	size = checked_size(f, (uint64_t)st.st_size);
+	/* Before the last page is read: what comes later is found the next time. */
+	if (st.st_mtim.tv_sec || st.st_mtim.tv_nsec) {
+		f->moved = true;
+		r = clear_mtime(f);
+	}
+	if (r == 0)
+		r = settle_tail(p, f, size, fh);
+	if (r < 0)
+		return r;
+	r = f->moved || r;
+	f->moved = false;
+	return r;
+}
+
+/* The last page as the last mapping has left it. */
+static void settle_last(struct pass *p, struct pass_file *f)
+{
+	int r = f->written && f->slot.fd >= 0 ? pass_file_settle(p, f, NULL) : 0;
+
+	if (r < 0)
+		log_warn_ratelimited("node %llu: its last page is lost, as it cannot be written to "
+				     "the host: %s",
+				     (unsigned long long)f->nodeid, strerror(-r));
+}
+
+bool pass_file_free(struct pass *p, struct pass_file *f)
+{
+	if (f->backing)
+		p->params.ops->backing_close(p->params.ctx, f->backing);
+	f->backing = 0;
+	/* The last page is read when nobody can store to it any more. */
+	if (f->has_slot && pass_slot_in_use(&f->slot))
+		return false;
+	if (f->has_slot)
+		settle_last(p, f);
+	if (f->has_slot && pass_slot_evict(p->slots, &f->slot) < 0) {
+		/* A file that is closed can be neither written nor settled any more. */
+		f->written = f->written && f->slot.fd >= 0;
+		return false;
+	}
+	f->has_slot = false;
+	f->written = false;
+	unmap(p, f);
+	return true;
 }

@@ -38,9 +38,14 @@
 #define SLOTS_MIN 16u
 #define SLOTS_MAX 512u
 
+static unsigned int hash(uint64_t nodeid)
+{
+	return (unsigned int)(nodeid * UINT64_C(0x9e3779b97f4a7c15) >> 56);
+}
+
 static struct pass_file **bucket_of(struct pass *p, uint64_t nodeid)
 {
-	return &p->bucket[nodeid * UINT64_C(0x9e3779b97f4a7c15) >> 56];
+	return &p->bucket[hash(nodeid)];
 }
 
 static struct pass_file *find_locked(struct pass *p, uint64_t nodeid)
@@ -122,9 +127,6 @@ static bool evict_locked(struct pass *p, struct pass_file *f)
 	bool freed;
 
 	begin_locked(p, f);
-	/* What a mapping has stored to the last page since the close. */
-	if (f->written && f->has_slot)
-		(void)pass_file_settle(p, f, NULL);
 	freed = pass_file_free(p, f);
 	end_and_lock(p, f);
 	counter_add(COUNTER_pass_evictions, freed);
@@ -164,6 +166,8 @@ int pass_reserve(struct pass *p, unsigned int shift, struct woff *ret)
 	scoped_lock(&p->lock);
 	while ((r = buddy_alloc(p->window, shift, ret)) == -ENOSPC && evict_one_locked(p))
 		;
+	if (r == 0)
+		ret->v += p->first;
 	return r;
 }
 
@@ -221,6 +225,61 @@ static int check_attr(const struct pass *p, const struct pass_file *f,
 	return params->writable && params->ops->privileged(params->ctx, f->nodeid) ? -ENOTSUP : 0;
 }
 
+static bool is_same(const struct pass_attr_in *a, const struct pass_attr_in *b)
+{
+	return a->size == b->size && a->mtime_ns == b->mtime_ns;
+}
+
+/*
+ * What the host says of the busy file. What it was told by pass_note() can be older than it seems,
+ * as replies cross: only that nothing has changed is believed.
+ */
+static int get_attr(const struct pass *p, const struct pass_file *f, struct pass_attr_in *ret)
+{
+	if (f->backing && time_now_ns() - f->told_ns <= TOLD_NS && is_same(&f->told, &f->attr)) {
+		*ret = f->told;
+		return 0;
+	}
+	return p->params.ops->attr(p->params.ctx, f->nodeid, ret);
+}
+
+/* The host has changed the busy file, or it may not be passed through any more. As
+ * pass_file_free(). */
+static bool free_changed(struct pass *p, struct pass_file *f, const struct pass_attr_in *attr)
+{
+	/* What a mapping has stored behind the end of the old one must not come into the new one. */
+	if (attr->size != f->attr.size)
+		f->written = false;
+	counter_add(COUNTER_pass_evictions, 1);
+	return pass_file_free(p, f);
+}
+
+/* Make f->backing of the busy file, as it is on the host now. As prepare(). */
+static int update(struct pass *p, struct pass_file *f, uint64_t fh, bool *ret_free)
+{
+	struct pass_attr_in attr = f->attr;
+	bool composed = f->backing;
+	int r = get_attr(p, f, &attr);
+
+	if (r == 0)
+		r = check_attr(p, f, &attr, composed);
+	if (composed && (r < 0 || !is_same(&attr, &f->attr))) {
+		*ret_free = free_changed(p, f, &attr);
+		/* It stays what it was as long as it is mapped. */
+		if (!*ret_free)
+			return -ENOTSUP;
+		composed = false;
+	}
+	f->attr = attr;
+	if (r == 0 && !composed) {
+		r = pass_file_compose(p, f, fh);
+		counter_add(COUNTER_pass_composed, r == 0);
+	}
+	if (r < 0)
+		*ret_free = pass_file_free(p, f);
+	return r;
+}
+
 /*
  * Compose the busy file, unless it is composed and the host has not changed it since. 0 or a
  * negative errno; *ret_free is false when something of it could not be given back.
@@ -228,37 +287,17 @@ static int check_attr(const struct pass *p, const struct pass_file *f,
 static int prepare(struct pass *p, struct pass_file *f, const struct pass_open_in *in,
 		   bool *ret_free)
 {
-	const struct pass_params *params = &p->params;
-	struct pass_attr_in attr = f->told;
-	bool composed = f->backing;
-	int r = 0;
+	int r = update(p, f, in->fh, ret_free);
 
-	if (!composed || time_now_ns() - f->told_ns > TOLD_NS)
-		r = params->ops->attr(params->ctx, in->nodeid, &attr);
-
-	if (r == 0)
-		r = check_attr(p, f, &attr, composed);
-	if (composed && (r < 0 || f->attr.size != attr.size || f->attr.mtime_ns != attr.mtime_ns)) {
-		*ret_free = pass_file_free(p, f);
-		counter_add(COUNTER_pass_evictions, 1);
-		composed = false;
-		if (r == 0 && !*ret_free)
-			r = -ENOTSUP;
-	}
-	f->attr = attr;
-	if (r == 0 && !composed)
-		r = pass_file_compose(p, f, in->fh);
-	counter_add(COUNTER_pass_composed, r == 0 && !composed);
 	if (r < 0) {
 		counter_add(COUNTER_pass_refused, 1);
 		log_dbg("node %llu of %llu bytes is not passed through: %s",
-			(unsigned long long)in->nodeid, (unsigned long long)attr.size,
+			(unsigned long long)in->nodeid, (unsigned long long)f->attr.size,
 			strerror(-r));
-		*ret_free = pass_file_free(p, f);
 		return r;
 	}
 	/* Another open may have come meanwhile: it is answered without, and so is this one. */
-	return params->ops->alone(params->ctx, in->nodeid) ? 0 : -ENOTSUP;
+	return p->params.ops->alone(p->params.ctx, in->nodeid) ? 0 : -ENOTSUP;
 }
 
 /* An open of a file that nobody has open by passthrough; @f: it is idle, or NULL. */
@@ -359,28 +398,49 @@ int pass_settle(struct pass *p, uint64_t nodeid)
 	return r;
 }
 
+/* The place of the pointer to the file's mark, or to NULL. */
+static struct pass_watched **find_watched_locked(struct pass *p, uint64_t nodeid)
+{
+	struct pass_watched **at = &p->watched[hash(nodeid)];
+
+	while (*at && (*at)->nodeid != nodeid)
+		at = &(*at)->next;
+	return at;
+}
+
 bool pass_watch(struct pass *p, uint64_t nodeid)
 {
+	struct pass_watched **at, *w;
 	struct pass_file *f;
 
 	scoped_lock(&p->lock);
 	f = get_locked(p, nodeid);
-	if (!f || f->watched)
+	at = find_watched_locked(p, nodeid);
+	if (!f || *at)
 		return false;
-	f->watched = true;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return false;
+	w->nodeid = nodeid;
+	*at = w;
 	return true;
 }
 
 bool pass_unwatch(struct pass *p, uint64_t nodeid)
 {
+	struct pass_watched **at, *w;
 	struct pass_file *f;
 
 	scoped_lock(&p->lock);
 	f = get_locked(p, nodeid);
-	if (!f)
-		return true;
-	f->watched = f->opens || pass_slot_in_use(&f->slot);
-	return !f->watched;
+	if (f && (f->opens || pass_slot_in_use(&f->slot)))
+		return false;
+	at = find_watched_locked(p, nodeid);
+	w = *at;
+	if (w)
+		*at = w->next;
+	free(w);
+	return true;
 }
 
 bool pass_keeps(struct pass *p, uint64_t nodeid)
@@ -432,17 +492,19 @@ static int evict_node_locked(struct pass *p, uint64_t nodeid)
 int pass_hold(struct pass *p, uint64_t nodeid, struct pass_hold *h)
 {
 	struct timespec ts = time_spec(time_now_ns() + RELEASE_NS);
-	bool waited = false;
+	bool waited = false, late = false;
 	int r;
 
 	scoped_lock(&p->lock);
-	while ((r = evict_node_locked(p, nodeid)) == -EBUSY) {
+	/* Once more in the end: nobody tells when a mapping goes. */
+	while ((r = evict_node_locked(p, nodeid)) == -EBUSY && !late) {
 		if (!waited)
 			waiting_begin();
 		waited = true;
-		if (pthread_cond_timedwait(&p->changed, &p->lock, &ts))
-			return r;
+		late = pthread_cond_timedwait(&p->changed, &p->lock, &ts);
 	}
+	if (r < 0)
+		return r;
 	*h = (struct pass_hold){ .next = p->holds, .nodeid = nodeid };
 	p->holds = h;
 	return 0;
@@ -464,21 +526,6 @@ void pass_forget(struct pass *p, uint64_t nodeid)
 	(void)evict_node_locked(p, nodeid);
 }
 
-/* The window's own data of the namespace stands in front of the region: nothing is mapped there. */
-static int reserve_front(struct pass *p)
-{
-	struct woff at;
-	int r = 0;
-
-	for (uint64_t done = 0; r == 0 && done < p->front;
-	     done += UINT64_C(1) << PASS_PIECE_SHIFT) {
-		r = buddy_alloc(p->window, PASS_PIECE_SHIFT, &at);
-		if (r == 0 && at.v != done)
-			r = -EINVAL;
-	}
-	return r;
-}
-
 /* The block device must be nobody else's, because what is on it is overwritten. */
 static int check_meta(const char *path)
 {
@@ -491,41 +538,36 @@ static int check_meta(const char *path)
 }
 
 /* As many slots as the memory for metadata allows. */
-static int choose_layout(struct pass *p)
+static int choose_layout(const struct pass_params *params, struct ext4_layout *ret)
 {
-	uint64_t blocks = p->params.window.size / PASS_BLOCK;
+	uint64_t blocks = params->window.size / PASS_BLOCK;
 	int r;
 
 	if (blocks > UINT32_MAX)
 		return -EFBIG;
 	for (uint32_t slots = SLOTS_MAX; slots >= SLOTS_MIN; slots /= 2) {
-		r = pass_slots_layout(&p->layout, slots, (uint32_t)blocks);
-		if (r < 0 || (uint64_t)p->layout.data.v * PASS_BLOCK <= p->params.meta.size)
+		r = pass_slots_layout(ret, slots, (uint32_t)blocks);
+		if (r < 0 || (uint64_t)ret->data.v * PASS_BLOCK <= params->meta.size)
 			return r;
 	}
 	return -ENOSPC;
 }
 
 /* One device for all files: the metadata, then the window's region. */
-static int open_device(struct pass *p)
+static int make_device(const struct pass_params *params, const struct ext4_layout *l,
+		       const char *name, char ret_path[COMPOSE_PATH_MAX])
 {
-	const struct pass_region *w = &p->params.window, *m = &p->params.meta;
+	const struct pass_region *w = &params->window, *m = &params->meta;
 	const struct compose_piece pieces[] = {
-		{ m->major, m->minor, 0, (uint64_t)p->layout.data.v * PASS_BLOCK },
+		{ m->major, m->minor, 0, (uint64_t)l->data.v * PASS_BLOCK },
 		{ w->major, w->minor, 0, align_down(w->size, PASS_BLOCK) },
 	};
-	char path[COMPOSE_PATH_MAX], name[sizeof(p->device)];
-	int r;
 
-	(void)snprintf(name, sizeof(name), PASS_DEVICE_PREFIX "%d", (int)getpid());
-	r = compose_device(name, pieces, ARRAY_SIZE(pieces), path);
-	if (r < 0)
-		return r;
-	memcpy(p->device, name, sizeof(name));
-	return pass_slots_create(path, &p->layout, &p->slots);
+	return compose_device(name, pieces, ARRAY_SIZE(pieces), ret_path);
 }
 
-int pass_create(const struct pass_params *params, struct pass **ret)
+int pass_create_over(const struct pass_params *params, const struct ext4_layout *l,
+		     const char *device, struct pass **ret)
 {
 	struct pass *p = calloc(1, sizeof(*p));
 	int r;
@@ -533,26 +575,45 @@ int pass_create(const struct pass_params *params, struct pass **ret)
 	if (!p)
 		return -ENOMEM;
 	p->params = *params;
+	p->layout = *l;
 	p->front = params->window.start - params->window_start;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	time_cond_init(&p->changed);
-	p->window = buddy_create(p->front + params->window.size, PASS_PIECE_SHIFT, PASS_SHIFT_MAX);
-	r = p->window ? reserve_front(p) : -ENOMEM;
-	/* What a killed process has left may still be in use: then its pages are, too. */
-	if (r == 0)
-		r = compose_remove_all(PASS_DEVICE_PREFIX);
-	if (r == 0)
-		r = check_meta(params->meta.block);
-	if (r == 0)
-		r = choose_layout(p);
-	if (r == 0)
-		r = open_device(p);
+	p->first = align_up(p->front, UINT64_C(1) << PASS_PIECE_SHIFT);
+	p->window = buddy_create(p->front + params->window.size - p->first, PASS_PIECE_SHIFT,
+				 PASS_SHIFT_MAX);
+	r = p->window ? pass_slots_create(device, l, &p->slots) : -ENOMEM;
 	if (r < 0) {
 		pass_destroy(p);
 		return r;
 	}
 	*ret = p;
 	return 0;
+}
+
+int pass_create(const struct pass_params *params, struct pass **ret)
+{
+	char path[COMPOSE_PATH_MAX], name[sizeof((*ret)->device)];
+	struct ext4_layout l;
+	int r;
+
+	(void)snprintf(name, sizeof(name), PASS_DEVICE_PREFIX "%d", (int)getpid());
+	/* What a killed process has left may still be in use: then its pages are, too. */
+	r = compose_remove_all(PASS_DEVICE_PREFIX);
+	if (r == 0)
+		r = check_meta(params->meta.block);
+	if (r == 0)
+		r = choose_layout(params, &l);
+	if (r == 0)
+		r = make_device(params, &l, name, path);
+	if (r < 0)
+		return r;
+	r = pass_create_over(params, &l, path, ret);
+	if (r < 0)
+		(void)compose_device_remove(name);
+	else
+		memcpy((*ret)->device, name, sizeof(name));
+	return r;
 }
 
 /* A block of a power of two, at most a third of the window; or everything. */
@@ -562,8 +623,8 @@ static int reserve_arena(struct pass *p, bool all, struct pass_arena *a)
 	struct woff any;
 
 	if (all) {
-		a->at = WOFF(p->front);
-		a->size = align_down(p->params.window.size, UINT64_C(1) << PASS_PIECE_SHIFT);
+		a->at = WOFF(p->first);
+		a->size = MIN(buddy_free_bytes(p->window), PASS_SLOT_EXTENT_MAX);
 		while (pass_reserve(p, PASS_PIECE_SHIFT, &any) == 0)
 			;
 		return 0;
@@ -621,6 +682,18 @@ void pass_fail(struct pass *p)
 						(off_t)f->attr.size);
 }
 
+static void free_watched(struct pass *p)
+{
+	for (unsigned int b = 0; b < PASS_BUCKETS; b++) {
+		struct pass_watched *w = p->watched[b], *next;
+
+		for (; w; w = next) {
+			next = w->next;
+			free(w);
+		}
+	}
+}
+
 static void evict_all(struct pass *p)
 {
 	for (unsigned int b = 0; b < PASS_BUCKETS; b++) {
@@ -650,6 +723,7 @@ void pass_destroy(struct pass *p)
 	if (p->device[0] && compose_device_remove(p->device) < 0)
 		log_warn("the device %s is still in use", p->device);
 	buddy_destroy(p->window);
+	free_watched(p);
 	(void)pthread_cond_destroy(&p->changed);
 	(void)pthread_mutex_destroy(&p->lock);
 	free(p);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <pthread.h>
-#include <time.h>
 
 #include "base/num.h"
 #include "dax/buddy.h"
@@ -43,10 +42,11 @@ struct pass_file {
 	struct pass_attr_in attr;   /* of when it was composed or settled */
 	struct pass_handle *handle; /* of all opens; 0: it is idle */
 	size_t opens, opens_max;
-	bool written;	      /* it was opened for writing since it was composed */
-	bool watched;	      /* see pass_watch() */
-	struct timespec seen; /* mtime of the backing file when it was settled */
-	char tail[PAGE_4K];   /* the last page, if it is a copy, as the host has it */
+	bool written;	/* it was opened for writing since it was composed */
+	bool moved;	/* the backing file's mtime says so, and the host's is not set yet */
+	uint64_t whole; /* bytes that the window shows */
+	bool has_tail;	/* behind them is a copy of the last page, which can become whole, too */
+	char tail[PAGE_4K]; /* that page, as the host has it */
 
 	struct pass_piece piece[PASS_PIECES_MAX];
 	unsigned int n;
@@ -55,29 +55,32 @@ struct pass_file {
 	int backing; /* 0: not registered */
 };
 
+/* See pass_watch(). It outlives the eviction of its file: the caller has it listed until then. */
+struct pass_watched {
+	struct pass_watched *next; /* in its bucket */
+	uint64_t nodeid;
+};
+
 struct pass {
 	struct pass_params params;
 	uint64_t front; /* bytes of the window before its region */
+	uint64_t first; /* and before the first block of @window */
 	struct ext4_layout layout;
 	struct pass_slots *slots;
-	char device[64]; /* "": not made */
+	char device[64]; /* to be removed in the end; "": there is none */
 	struct pass_arena arena;
 	struct pass_slot arena_slot;
 
 	pthread_mutex_t lock;	/* guards the rest */
 	pthread_cond_t changed; /* a file is not busy or not open any more */
-	struct buddy *window;
+	struct buddy *window;	/* counts from @first on */
 	struct pass_file *bucket[PASS_BUCKETS];
+	struct pass_watched *watched[PASS_BUCKETS];
 	struct pass_hold *holds;
 	bool failed;	/* pass_fail() */
 	uint64_t files; /* in all buckets */
 	uint64_t opens; /* numbers for pass_file.used */
 };
-
-static inline bool pass_has_tail(const struct pass_file *f)
-{
-	return f->attr.size % PAGE_4K;
-}
 
 /* file.c; the file is busy, and the lock is not held. */
 /*
@@ -91,8 +94,9 @@ int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh);
  */
 int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh);
 /*
- * pass_file_free() - undo that. False: something still uses it, a mapping as a rule. Then its pages
- * of the window must stay as they are, and the caller tries again later.
+ * pass_file_free() - settle it without a handle and undo that. False: something still uses it, a
+ * mapping as a rule. Then its pages of the window must stay as they are, and the caller tries again
+ * later.
  */
 bool pass_file_free(struct pass *p, struct pass_file *f);
 /* pass_extent_of() - @len bytes of the window from @at on as a piece of a file. */
@@ -100,6 +104,12 @@ struct pass_extent pass_extent_of(const struct pass *p, uint64_t from, struct wo
 				  uint64_t len);
 
 /* pass.c */
+/*
+ * pass_create_over() - as pass_create(), over a block device that is there already: @l->data.v
+ * blocks for metadata, then the window's region. It must outlive the pass.
+ */
+int pass_create_over(const struct pass_params *params, const struct ext4_layout *l,
+		     const char *device, struct pass **ret);
 /*
  * pass_reserve() - a block of 2^shift bytes of the window, for which idle files are evicted.
  * -ENOSPC: all are in use.

@@ -64,33 +64,6 @@ static int write_empty(const struct pass_slots *s)
 	return r < 0 ? r : write_blocks(s->device, DBLK(0), buf, len);
 }
 
-int pass_slots_create(const char *device, const struct ext4_layout *l, struct pass_slots **ret)
-{
-	struct pass_slots *s = calloc(1, sizeof(*s) + l->shape.slots * sizeof(s->free[0]));
-	int r;
-
-	if (!s)
-		return -ENOMEM;
-	s->l = *l;
-	s->mount = -1;
-	(void)pthread_mutex_init(&s->lock, NULL);
-	/* The lowest is taken first. */
-	for (uint32_t i = l->shape.slots; i > 0; i--)
-		s->free[s->n++] = i - 1;
-	s->device = open(device, O_RDWR | O_CLOEXEC);
-	r = s->device < 0 ? -errno : write_empty(s);
-	if (r == 0) {
-		s->mount = compose_mount(device);
-		r = MIN(s->mount, 0);
-	}
-	if (r < 0) {
-		pass_slots_destroy(s);
-		return r;
-	}
-	*ret = s;
-	return 0;
-}
-
 void pass_slots_destroy(struct pass_slots *s)
 {
 	if (!s)
@@ -200,18 +173,93 @@ static int evict_inode(int fd)
 	return ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0 ? -errno : 0;
 }
 
+/*
+ * Has the kernel forgotten the inode of the slot, which is closed? Who reads the link
+ * /proc/PID/fd/N holds it for a moment, of which a lease does not know. Another inode is written to
+ * the slot: it is found only when the old one has gone.
+ */
+static int check_gone(struct pass_slots *s, struct pass_slot *slot)
+{
+	struct pass_attr empty = { .mode = S_IFREG | 0600 };
+	int r = pass_slot_open(s, slot, &empty, NULL, 0);
+
+	if (r < 0)
+		return r == -ESTALE ? -EBUSY : r;
+	/* When this one stays, the next pass_slot_open() finds out. */
+	(void)evict_inode(slot->fd);
+	close_keep_errno(steal_fd(&slot->fd));
+	return 0;
+}
+
 int pass_slot_evict(struct pass_slots *s, struct pass_slot *slot)
 {
 	int r = slot->fd < 0 ? 0 : evict_inode(slot->fd);
 
+	if (r == 0 && slot->fd >= 0) {
+		slot->closed = true;
+		close_keep_errno(steal_fd(&slot->fd));
+	}
+	if (r == 0 && slot->closed)
+		r = check_gone(s, slot);
 	if (r < 0) {
 		if (r != -EBUSY)
 			log_warn_ratelimited("slot %u cannot be evicted: %s", slot->index,
 					     strerror(-r));
 		return -EBUSY;
 	}
-	close_keep_errno(steal_fd(&slot->fd));
+	slot->closed = false;
 	scoped_lock(&s->lock);
 	s->free[s->n++] = slot->index;
+	return 0;
+}
+
+/*
+ * A file that could not be evicted could never be changed by a program again. So find out whether
+ * the kernel grants leases (fs.leases-enable) and forgets inodes, before the first file is composed.
+ */
+static int check_evicting(struct pass_slots *s)
+{
+	struct pass_attr empty = { .mode = S_IFREG | 0600 };
+	struct pass_slot slot;
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < 2; i++) {
+		r = pass_slot_take(s, &slot);
+		if (r == 0)
+			r = pass_slot_open(s, &slot, &empty, NULL, 0);
+		if (r == 0 && pass_slot_evict(s, &slot) < 0) {
+			close_keep_errno(slot.fd);
+			r = -EOPNOTSUPP;
+		}
+	}
+	return r == -ESTALE ? -EOPNOTSUPP : r;
+}
+
+int pass_slots_create(const char *device, const struct ext4_layout *l, struct pass_slots **ret)
+{
+	struct pass_slots *s = calloc(1, sizeof(*s) + l->shape.slots * sizeof(s->free[0]));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->l = *l;
+	s->mount = -1;
+	(void)pthread_mutex_init(&s->lock, NULL);
+	/* The lowest is taken first. */
+	for (uint32_t i = l->shape.slots; i > 0; i--)
+		s->free[s->n++] = i - 1;
+	s->device = open(device, O_RDWR | O_CLOEXEC);
+	r = s->device < 0 ? -errno : write_empty(s);
+	if (r == 0) {
+		s->mount = compose_mount(device);
+		r = MIN(s->mount, 0);
+	}
+	if (r == 0)
+		r = check_evicting(s);
+	if (r < 0) {
+		pass_slots_destroy(s);
+		return r;
+	}
+	*ret = s;
 	return 0;
 }

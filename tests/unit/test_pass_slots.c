@@ -143,6 +143,31 @@ static void test_in_use(void **state)
 	setup_close(&t);
 }
 
+/* So does a path, as who reads a link in /proc has it, but its slot's file is closed then. */
+static void test_held_path(void **state)
+{
+	struct pass_slot slot;
+	struct setup t;
+	char path[32];
+	int fd;
+
+	if (!setup_open(&t))
+		skip();
+	take_and_open(&t, &slot, 10000);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", slot.fd);
+	fd = open(path, O_PATH | O_CLOEXEC);
+	assert_true(fd >= 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		assert_int_equal(pass_slot_evict(t.s, &slot), -EBUSY);
+		assert_int_equal(slot.fd, -1);
+	}
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(pass_slot_evict(t.s, &slot), 0);
+	take_and_open(&t, &slot, 20000);
+	assert_int_equal(pass_slot_evict(t.s, &slot), 0);
+	setup_close(&t);
+}
+
 static void test_limits(void **state)
 {
 	struct pass_extent e[800];
@@ -182,6 +207,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_again_and_again, image_teardown),
 		cmocka_unit_test_teardown(test_in_use, image_teardown),
+		cmocka_unit_test_teardown(test_held_path, image_teardown),
 		cmocka_unit_test_teardown(test_limits, image_teardown),
 	};
 
