@@ -152,6 +152,9 @@ struct pass_hold {
 	uint64_t nodeid;
 };
 
+/* pass_flushed() - a descriptor of the handle was closed: it may be released soon. */
+void pass_flushed(struct pass *p, uint64_t nodeid, uint64_t fh);
+
 /*
  * pass_hold() - keep the file from being passed through, while its size, blocks or privileges
  * change on the host. 0, or -EBUSY: it is passed through or mapped; then there is nothing to undo.

@@ -124,10 +124,10 @@ void relay_opendir(struct relay_req *q)
 }
 
 /* The kernel gets an error for an open that the host has done. */
-static void take_back_open(struct relay_req *q, uint64_t fh)
+static void take_back_open(struct relay_req *q, uint64_t nodeid, uint64_t fh)
 {
-	(void)client_release(q->r->client, q->h->nodeid, fh, false);
-	(void)inode_released(q->r->inodes, q->h->nodeid);
+	(void)client_release(q->r->client, nodeid, fh, false);
+	(void)inode_released(q->r->inodes, nodeid);
 }
 
 /* The host has opened the file. 0, or an error that the kernel gets instead. */
@@ -145,7 +145,7 @@ static int relay_opened(struct relay_req *q, const struct relay_rep *rep)
 	choose_cache(q->r, i, out);
 	r = relay_pass_open(q, i, flags, out);
 	if (r < 0)
-		take_back_open(q, out->fh);
+		take_back_open(q, i->nodeid, out->fh);
 	inode_put(q->r->inodes, i);
 	return r;
 }
@@ -206,10 +206,15 @@ void relay_create(struct relay_req *q)
 				emptied(i, entry.attr.size);
 			inode_learn_size(i, entry.attr.size, asked);
 			choose_cache(q->r, i, out);
+			/* It may be a file that is open by another name. */
+			r = relay_pass_open(q, i, ((const struct fuse_create_in *)q->p.arg)->flags,
+					    out);
+			if (r < 0)
+				take_back_open(q, i->nodeid, out->fh);
 			inode_put(q->r->inodes, i);
 		}
 	}
-	relay_pass(q);
+	relay_finish(q, r);
 }
 
 void relay_release(struct relay_req *q)

@@ -164,6 +164,9 @@ void relay_flush(struct relay_req *q)
 	struct relay_rep rep;
 	int r, settled = relay_settle_times(q->r, q->h->nodeid);
 
+	if (q->r->pass && q->h->opcode == FUSE_FLUSH)
+		pass_flushed(q->r->pass, q->h->nodeid,
+			     ((const struct fuse_flush_in *)q->p.arg)->fh);
 	r = relay_exchange(q, &rep);
 	relay_finish(q, settled < 0 ? settled : r);
 	/* What closes a file has no locks on it any more. */
@@ -260,8 +263,8 @@ void relay_setattr(struct relay_req *q)
 	const struct fuse_setattr_in *in = q->p.arg;
 	struct inode *i = q->r->dax ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
 	bool mtime = in->valid & (FATTR_MTIME | FATTR_SIZE);
-	bool held = in->valid & FATTR_SIZE || (q->r->pass_write && in->valid & FATTR_MODE &&
-					       in->mode & (S_ISUID | S_ISGID));
+	bool held = in->valid & FATTR_SIZE ||
+		    (q->r->pass_write && in->valid & FATTR_MODE && in->mode & (S_ISUID | S_ISGID));
 	struct pass_hold hold;
 	struct relay_rep rep;
 	int r;

@@ -71,10 +71,22 @@ const struct dax_remote_ops relay_arena_ops = { .setup = arena_setup, .remove = 
 
 static const struct dax_remote_ops pass_map = { .setup = pass_setup, .remove = pass_remove };
 
+/* The handle may be for writing alone. */
 static int pass_read_host(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf,
 			  size_t len)
 {
-	return client_read(((struct relay *)ctx)->client, nodeid, fh, off, buf, len);
+	struct client *c = ((struct relay *)ctx)->client;
+	int e = client_read(c, nodeid, fh, off, buf, len);
+	uint64_t own;
+
+	if (e != -EBADF)
+		return e;
+	e = client_open(c, nodeid, O_RDONLY, &own);
+	if (e < 0)
+		return e;
+	e = client_read(c, nodeid, own, off, buf, len);
+	(void)client_release(c, nodeid, own, false);
+	return e;
 }
 
 /* Without a handle the file is opened: a mapping can be written to after the close. */

@@ -19,8 +19,8 @@
 #include "pass_priv.h"
 
 /*
- * The kernel does not wait for RELEASE: a program that has closed a file can change its size before
- * that arrives.
+ * close(2) sends FLUSH and does not wait for RELEASE: a program that has closed a file can change
+ * its size before that arrives.
  */
 #define RELEASE_NS (300 * NSEC_PER_MS)
 
@@ -307,7 +307,8 @@ static int first_open_locked(struct pass *p, struct pass_file *f, const struct p
 	int r;
 
 	if (!in->wanted || is_held_locked(p, in->nodeid)) {
-		if (f)
+		/* What a reader cannot change stays for the next open. */
+		if (f && in->writable)
 			(void)evict_locked(p, f);
 		return -ENOTSUP;
 	}
@@ -489,6 +490,33 @@ static int evict_node_locked(struct pass *p, uint64_t nodeid)
 	return 0;
 }
 
+void pass_flushed(struct pass *p, uint64_t nodeid, uint64_t fh)
+{
+	struct pass_file *f;
+
+	scoped_lock(&p->lock);
+	p->flushes = true;
+	f = get_locked(p, nodeid);
+	for (size_t i = 0; f && i < f->opens; i++)
+		if (f->handle[i].fh == fh)
+			f->handle[i].flushed_ns = time_now_ns();
+}
+
+/* Is one of its handles not about to be released? */
+static bool stays_open_locked(struct pass *p, uint64_t nodeid)
+{
+	const struct pass_file *f = get_locked(p, nodeid);
+	uint64_t now = time_now_ns();
+
+	/* A host without FLUSH: the kernel sends none, and nobody knows. */
+	if (!f || !p->flushes)
+		return false;
+	for (size_t i = 0; i < f->opens; i++)
+		if (now - f->handle[i].flushed_ns > RELEASE_NS)
+			return true;
+	return false;
+}
+
 int pass_hold(struct pass *p, uint64_t nodeid, struct pass_hold *h)
 {
 	struct timespec ts = time_spec(time_now_ns() + RELEASE_NS);
@@ -497,7 +525,8 @@ int pass_hold(struct pass *p, uint64_t nodeid, struct pass_hold *h)
 
 	scoped_lock(&p->lock);
 	/* Once more in the end: nobody tells when a mapping goes. */
-	while ((r = evict_node_locked(p, nodeid)) == -EBUSY && !late) {
+	while ((r = evict_node_locked(p, nodeid)) == -EBUSY && !late &&
+	       !stays_open_locked(p, nodeid)) {
 		if (!waited)
 			waiting_begin();
 		waited = true;

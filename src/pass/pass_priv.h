@@ -27,7 +27,8 @@ struct pass_piece {
 /* An open of the file that the kernel serves. */
 struct pass_handle {
 	uint64_t fh;
-	bool tail; /* the last page can be written by it */
+	bool tail;	     /* the last page can be written by it */
+	uint64_t flushed_ns; /* when it was closed, perhaps for the last time; 0: never */
 };
 
 struct pass_file {
@@ -77,6 +78,7 @@ struct pass {
 	struct pass_file *bucket[PASS_BUCKETS];
 	struct pass_watched *watched[PASS_BUCKETS];
 	struct pass_hold *holds;
+	bool flushes;	/* the kernel sends FLUSH */
 	bool failed;	/* pass_fail() */
 	uint64_t files; /* in all buckets */
 	uint64_t opens; /* numbers for pass_file.used */
