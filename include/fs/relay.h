@@ -52,6 +52,7 @@ struct relay {
 
 	/* Flags of the mount, which a remount can change: atime of files, of directories stays. */
 	_Atomic bool noatime, nodiratime;
+	_Atomic bool pass_paused; /* no file begins to be passed through */
 
 	/* Set by INIT. */
 	struct fuse_init_result agreed;

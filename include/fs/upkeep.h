@@ -58,8 +58,7 @@ void upkeep_closed(struct upkeep *u, uint64_t nodeid);
 void upkeep_settle(struct upkeep *u, struct inode *i);
 
 /*
- * upkeep_settle_passed() - pass_settle(), and have the host set mtime when the file was written.
- * Returns 0, or pass_settle()'s error. Only with @pass.
+ * upkeep_settle_passed() - pass_settle(). Returns 0, or its error, which is logged. Only with @pass.
  */
 int upkeep_settle_passed(struct upkeep *u, uint64_t nodeid);
 

@@ -61,6 +61,8 @@ struct pass_ops {
 	int (*read)(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf, size_t len);
 	int (*write)(void *ctx, uint64_t nodeid, const uint64_t *fh, uint64_t off, const void *buf,
 		     size_t len);
+	/* Set mtime to now; its attributes then. 0 or a negative errno. */
+	int (*touch)(void *ctx, uint64_t nodeid, struct pass_attr_in *ret);
 	/* Register a file with the FUSE connection: an id above 0, or a negative errno. */
 	int (*backing_open)(void *ctx, int fd);
 	void (*backing_close)(void *ctx, int id);
@@ -119,14 +121,20 @@ int pass_open(struct pass *p, const struct pass_open_in *in);
 bool pass_is_open(struct pass *p, uint64_t nodeid);
 
 /*
- * pass_settle() - make the host's file what the guest has written: copy the last page back. 1: the
- * file was written since this was asked last, and the caller sets its mtime. 0: it was not, or is
+ * pass_settle() - make the host's file what the guest has written: copy the last page back, and set
+ * mtime if the file was written since this was asked last. 1: it was written. 0: it was not, or is
  * not passed through. Or a negative errno: the last page is not on the host.
  */
 int pass_settle(struct pass *p, uint64_t nodeid);
 
-/* pass_settled() - that was done: the host's times are now these. */
-void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns, uint64_t ctime_ns);
+/*
+ * pass_times_begin(), pass_times_end() - around a request that sets mtime: settle first, and let
+ * nobody settle meanwhile, because an mtime for earlier writes must not replace the new one.
+ * @ret_settled: as pass_settle(). Returns what pass_times_end() takes, NULL when there is nothing
+ * to end. @attr: what the host says then; NULL: nothing was changed, or it does not say.
+ */
+struct pass_file *pass_times_begin(struct pass *p, uint64_t nodeid, int *ret_settled);
+void pass_times_end(struct pass *p, struct pass_file *f, const struct pass_attr_in *attr);
 
 /*
  * pass_watch() - true: the kernel uses the file, by an open or a mapping, and it is to be settled

@@ -117,6 +117,7 @@ static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 		daemon_say_no_pass(
 			d, r == -ENODEV ? "the kernel has no fsdax namespace over the window "
 					  "(vfsdax-window setup makes it)" :
+			   r == -EPERM	? "the kernel's namespace over the window was not made by vfsdax-window setup" :
 			   r == -ENXIO	? "there is no fsdax namespace for metadata beside that of the window "
 					  "(vfsdax-window setup makes it)" :
 					  "there is more than one fsdax namespace beside that of the window");
@@ -143,7 +144,7 @@ static void daemon_open_pass(struct daemon *d)
 	p->only_fixed = mode == PASSTHROUGH_FIXED;
 	r = pass_create(p, &d->pass);
 	if (r < 0)
-		log_warn("%s and %s cannot be used for the window: %s%s", p->window.block,
+		log_warn("passthrough: %s and %s cannot be used: %s%s", p->window.block,
 			 p->meta.block, strerror(-r),
 			 r == -EBUSY ? " (by a program that uses files of an earlier mount?)" : "");
 	if (r < 0 || mode == PASSTHROUGH_OFF)
@@ -228,6 +229,10 @@ static int daemon_open_window(struct daemon *d)
 		return 0;
 	}
 	daemon_find_window(d, &params);
+	if (!params.size && d->o->dax == DAX_ALWAYS) {
+		log_err("dax=always: the kernel has the window (vfsdax-window remove gives it back)");
+		return -EBUSY;
+	}
 	if (!params.size)
 		return 0;
 	r = dax_create(&params, &d->relay.dax);
@@ -279,6 +284,9 @@ static void daemon_note_flags(struct daemon *d)
 		return;
 	atomic_store(&d->relay.noatime, flags & MS_NOATIME);
 	atomic_store(&d->relay.nodiratime, flags & (MS_NOATIME | MS_NODIRATIME));
+	/* It was chosen because nobody could write. */
+	if (d->o->passthrough == PASSTHROUGH_AUTO)
+		atomic_store(&d->relay.pass_paused, !(flags & MS_RDONLY));
 }
 
 static int daemon_mount(struct daemon *d)
@@ -385,6 +393,8 @@ static int daemon_wait_init(struct daemon *d)
 		if (r == SIGTERM || r == SIGINT)
 			return -EINTR;
 	}
+	if (state == 1 && d->relay.pass && !(d->relay.agreed.kernel_flags & FUSE_PASSTHROUGH))
+		daemon_say_no_pass(d, "this kernel cannot do it (FUSE has it from Linux 6.9)");
 	if (state < 0)
 		log_err("the host does not agree on the FUSE protocol: %s", strerror(-state));
 	return MIN(state, 0);

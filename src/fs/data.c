@@ -347,6 +347,10 @@ static void write_direct(struct relay_req *q, struct inode *i, const struct fuse
 	bool by_window;
 	int r = 0;
 
+	/* write(2) through the page cache leaves pages there, newer than what a truncation has
+	 * covered. */
+	if (i && q->r->wish.truncating_open && !(in->write_flags & FUSE_WRITE_LOCKOWNER))
+		page_cache_read(&i->page_cache, in->offset, in->size);
 	if (track)
 		page_cache_write_begin(&i->page_cache, &range, in->offset, in->size);
 	by_window = write_to_window(q, in, &a, q->p.rest);

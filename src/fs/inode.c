@@ -398,7 +398,7 @@ void inode_settle_end(struct inode_table *t, struct inode *i)
 
 static bool list_closed_locked(struct inode *i)
 {
-	bool list = !i->opens && !i->closed_listed && i->dax;
+	bool list = !i->opens && !i->closed_listed;
 
 	i->closed_listed |= list;
 	return list;

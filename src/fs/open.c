@@ -90,15 +90,12 @@ static int exchange_open(struct relay_req *q, bool noatime, struct relay_rep *re
  * OPEN with O_TRUNC (FUSE_ATOMIC_O_TRUNC). Pages of the file that the kernel is about to write back
  * must not make it longer again, so this is ordered as a direct write to all of it.
  */
-static int exchange_truncating(struct relay_req *q, struct relay_rep *ret)
+static int exchange_truncating(struct relay_req *q, struct inode *i, struct relay_rep *ret)
 {
-	struct inode *i = relay_keeps_files(q->r) ? inode_get(q->r->inodes, q->h->nodeid) : NULL;
 	struct page_range range = { 0 };
 	bool done;
 	int r;
 
-	if (!i)
-		return exchange_open(q, atomic_load(&q->r->noatime), ret);
 	page_cache_write_begin(&i->page_cache, &range, 0, INT64_MAX);
 	inode_io_lock(i, true);
 	if (i->dax)
@@ -112,7 +109,6 @@ static int exchange_truncating(struct relay_req *q, struct relay_rep *ret)
 	(void)pthread_rwlock_unlock(&i->io);
 	if (page_cache_write_end(&i->page_cache, &range, done))
 		notifier_drop_pages(q->r->notifier, i->nodeid, 0, INT64_MAX);
-	inode_put(q->r->inodes, i);
 	return r;
 }
 
@@ -127,49 +123,71 @@ void relay_opendir(struct relay_req *q)
 static void take_back_open(struct relay_req *q, uint64_t nodeid, uint64_t fh)
 {
 	(void)client_release(q->r->client, nodeid, fh, false);
-	(void)inode_released(q->r->inodes, nodeid);
+	if (inode_released(q->r->inodes, nodeid))
+		upkeep_closed(q->r->upkeep, nodeid);
 }
 
-/* The host has opened the file. 0, or an error that the kernel gets instead. */
-static int relay_opened(struct relay_req *q, const struct relay_rep *rep)
+/* The host has opened @i, which is counted. 0, or an error that the kernel gets instead. */
+static int relay_opened(struct relay_req *q, struct inode *i, struct fuse_open_out *out)
 {
 	uint32_t flags = ((const struct fuse_open_in *)q->p.arg)->flags;
-	struct fuse_open_out *out = open_out(rep, 0);
-	struct inode *i;
 	int r;
 
-	i = out && relay_keeps_files(q->r) ? inode_opened(q->r->inodes, q->h->nodeid) : NULL;
-	if (!i)
-		return 0;
 	opened(q->r, i, NULL);
 	choose_cache(q->r, i, out);
 	r = relay_pass_open(q, i, flags, out);
 	if (r < 0)
 		take_back_open(q, i->nodeid, out->fh);
+	return r;
+}
+
+/* OPEN with O_TRUNC: counted before the host has it, so that no other open maps the file meanwhile.
+ */
+static int open_truncating(struct relay_req *q, struct relay_rep *rep)
+{
+	struct fuse_open_out *out = NULL;
+	struct pass_hold hold;
+	struct inode *i;
+	int r;
+
+	if (relay_pass_hold(q->r, q->h->nodeid, &hold) < 0)
+		return -EBUSY;
+	i = relay_keeps_files(q->r) ? inode_opened(q->r->inodes, q->h->nodeid) : NULL;
+	if (i) {
+		r = exchange_truncating(q, i, rep);
+		out = r == 0 ? open_out(rep, 0) : NULL;
+	} else {
+		r = exchange_open(q, atomic_load(&q->r->noatime), rep);
+	}
+	if (out)
+		r = relay_opened(q, i, out);
+	else if (i && inode_released(q->r->inodes, q->h->nodeid))
+		upkeep_closed(q->r->upkeep, q->h->nodeid);
+	inode_put(q->r->inodes, i);
+	/* After the open has been counted: it keeps others from being passed through. */
+	relay_pass_unhold(q->r, &hold);
+	return r;
+}
+
+static int open_plainly(struct relay_req *q, struct relay_rep *rep)
+{
+	int r = exchange_open(q, atomic_load(&q->r->noatime), rep);
+	struct fuse_open_out *out = r == 0 ? open_out(rep, 0) : NULL;
+	struct inode *i;
+
+	i = out && relay_keeps_files(q->r) ? inode_opened(q->r->inodes, q->h->nodeid) : NULL;
+	if (i)
+		r = relay_opened(q, i, out);
 	inode_put(q->r->inodes, i);
 	return r;
 }
 
 void relay_open(struct relay_req *q)
 {
-	bool truncate = ((const struct fuse_open_in *)q->p.arg)->flags & O_TRUNC;
-	struct pass_hold hold;
 	struct relay_rep rep;
-	int r;
+	bool truncate = ((const struct fuse_open_in *)q->p.arg)->flags & O_TRUNC;
 
-	relay_pass_begin_open(q);
-	if (truncate && relay_pass_hold(q->r, q->h->nodeid, &hold) < 0) {
-		relay_answer(q, -EBUSY, 0);
-		return;
-	}
-	r = truncate ? exchange_truncating(q, &rep)
-		     : exchange_open(q, atomic_load(&q->r->noatime), &rep);
-	if (r == 0)
-		r = relay_opened(q, &rep);
-	/* After the open has been counted: it keeps others from being passed through. */
-	if (truncate)
-		relay_pass_unhold(q->r, &hold);
-	relay_finish(q, r);
+	relay_finish(q, truncate ? open_truncating(q, &rep) : open_plainly(q, &rep));
 }
 
 /* CREATE may have found an existing file and truncated it (O_TRUNC): drop its mappings. */
@@ -221,14 +239,18 @@ void relay_release(struct relay_req *q)
 {
 	const struct fuse_release_in *in = q->p.arg;
 	struct relay_rep rep;
+	bool closed;
 	int r;
 
 	(void)relay_settle_times(q->r, q->h->nodeid);
+	/* Before the kernel can forget the node and the host give its number to another file. And
+	 * before pass_release(): an open that comes now joins the others, or is the only one. */
+	closed = relay_keeps_files(q->r) && inode_released(q->r->inodes, q->h->nodeid) &&
+		 (q->r->dax || q->r->pass);
 	if (q->r->pass)
 		pass_release(q->r->pass, q->h->nodeid, in->fh);
 	r = relay_exchange(q, &rep);
-	/* Before the kernel can forget the node and the host give its number to another file. */
-	if (relay_keeps_files(q->r) && inode_released(q->r->inodes, q->h->nodeid))
+	if (closed)
 		upkeep_closed(q->r->upkeep, q->h->nodeid);
 	relay_finish(q, r);
 	relay_unlocked(q);

@@ -87,8 +87,8 @@ int relay_exchange(struct relay_req *q, struct relay_rep *ret)
 	if (r < 0)
 		return r;
 	/*
-	 * The length that was checked is kept: the host can still write to the header. An error that
-	 * the kernel refuses would leave the caller without an answer.
+	 * The length that was checked is kept: the host can still write to the header. An error
+	 * that the kernel refuses would leave the caller without an answer.
 	 */
 	error = h->error;
 	q->rep = (struct relay_rep){ .error = error > 0 || error <= -ERESTARTSYS ? -EIO : error,
@@ -160,6 +160,9 @@ static void relay_init(struct relay_req *q)
 	if (e == 0 && r->dax)
 		e = dax_set_alignment(r->dax, r->agreed.map_alignment);
 	if (e == 0) {
+		/* Then OPEN comes before the SETATTR that empties the file, which would get EBUSY. */
+		if (!(r->agreed.kernel_flags & FUSE_ATOMIC_O_TRUNC))
+			r->pass_write = false;
 		r->direct_mmap = r->agreed.kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
 		memcpy(relay_payload(q), &to_kernel, sizeof(to_kernel));
 		relay_log_init(r, arg, arg_len, &to_kernel);

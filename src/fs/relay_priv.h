@@ -6,27 +6,27 @@
 
 /* What the host said. */
 struct relay_rep {
-	int error;	     /* 0, or the negative errno in the header */
-	void *payload;	     /* behind the header */
-	size_t len;	     /* of the payload */
+	int error;     /* 0, or the negative errno in the header */
+	void *payload; /* behind the header */
+	size_t len;    /* of the payload */
 };
 
 /* One request on its way. */
 struct relay_req {
 	struct relay_worker *w;
 	struct relay *r;
-	struct fuse_in_header header;	 /* a copy: the slot may be given up meanwhile */
-	const struct fuse_in_header *h;	 /* the copy */
-	size_t len;	     /* of the request */
-	size_t rep_cap;	     /* what the reply may have */
-	struct relay_rep rep; /* the host's, once it is there */
-	struct fuse_req p;   /* valid when parsed */
+	struct fuse_in_header header;	/* a copy: the slot may be given up meanwhile */
+	const struct fuse_in_header *h; /* the copy */
+	size_t len;			/* of the request */
+	size_t rep_cap;			/* what the reply may have */
+	struct relay_rep rep;		/* the host's, once it is there */
+	struct fuse_req p;		/* valid when parsed */
 	bool parsed;
 };
 
 /*
- * relay_exchange() - send the request to the host. Returns 0 and the reply, or a negative errno: then
- * there is no reply, and the kernel must be given that error.
+ * relay_exchange() - send the request to the host. Returns 0 and the reply, or a negative errno:
+ * then there is no reply, and the kernel must be given that error.
  */
 int relay_exchange(struct relay_req *q, struct relay_rep *ret);
 
@@ -42,7 +42,8 @@ void *relay_payload(struct relay_req *q);
 /* relay_finish() - pass the reply, or answer with @r, the error of the exchange. */
 void relay_finish(struct relay_req *q, int r);
 
-/* relay_forward() - exchange and pass, or the error. Returns 0 when the host answered without error. */
+/* relay_forward() - exchange and pass, or the error. Returns 0 when the host answered without
+ * error. */
 int relay_forward(struct relay_req *q, struct relay_rep *ret);
 
 /* relay_keeps_files() - do open files get an entry in the inode table? Constant after INIT. */
@@ -63,22 +64,24 @@ void relay_release(struct relay_req *q);
 
 /* through.c: files that are passed through */
 /*
- * relay_pass_begin_open() - an OPEN is about to be sent. Appending to a file that is passed through is the kernel's
- * business. The host's handle is for its last page, at a place of ours, so it is opened without O_APPEND.
+ * relay_pass_open() - the host has opened @i; if it can be, it is passed through, and *out says so.
+ * Returns 0, or -EBUSY: others have it open in a way that this open cannot join.
  */
-void relay_pass_begin_open(struct relay_req *q);
-/*
- * relay_pass_open() - the host has opened @i; if it can be, it is passed through, and *out says so. Returns 0, or -EBUSY:
- * others have it open in a way that this open cannot join.
- */
-int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct fuse_open_out *out);
+int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags,
+		    struct fuse_open_out *out);
 /* relay_pass_note() - the host has just told these attributes. */
 void relay_pass_note(struct relay *r, uint64_t nodeid, const struct fuse_attr *attr);
 /*
- * relay_pass_settle() - make the host's file what the kernel has written to its backing file. 0, or a
- * negative errno: its last page is not on the host.
+ * relay_pass_settle() - make the host's file what the kernel has written to its backing file. 0, or
+ * a negative errno: its last page is not on the host.
  */
 int relay_pass_settle(struct relay *r, uint64_t nodeid);
+/*
+ * relay_pass_times_begin(), relay_pass_times_end() - around a SETATTR that sets mtime, see
+ * pass_times_begin(). @rep: its reply, or NULL.
+ */
+struct pass_file *relay_pass_times_begin(struct relay *r, uint64_t nodeid);
+void relay_pass_times_end(struct relay *r, struct pass_file *f, const struct relay_rep *rep);
 /*
  * relay_pass_hold(), relay_pass_unhold() - around a request that changes size, blocks or privileges
  * of a file: nobody passes it through meanwhile. 0, or -EBUSY: it is passed through.
@@ -87,12 +90,12 @@ int relay_pass_hold(struct relay *r, uint64_t nodeid, struct pass_hold *h);
 void relay_pass_unhold(struct relay *r, struct pass_hold *h);
 
 /* lock.c */
-void relay_setlk(struct relay_req *q);	 /* SETLK, SETLKW */
+void relay_setlk(struct relay_req *q); /* SETLK, SETLKW */
 /* relay_unlocked() - @q may have unlocked something of its inode: others may get it now. */
 void relay_unlocked(struct relay_req *q);
 /*
- * relay_interrupt_lock() - the asker of @unique got a signal: mark it with whoever serves it. True when it
- * waits for a lock here: the host, which is only asked by SETLK, has nothing to interrupt.
+ * relay_interrupt_lock() - the asker of @unique got a signal: mark it with whoever serves it. True
+ * when it waits for a lock here: the host, which is only asked by SETLK, has nothing to interrupt.
  */
 bool relay_interrupt_lock(struct relay *r, uint64_t unique);
 
@@ -100,10 +103,10 @@ bool relay_interrupt_lock(struct relay *r, uint64_t unique);
 void relay_setattr(struct relay_req *q);
 void relay_fallocate(struct relay_req *q);
 void relay_copy_file_range(struct relay_req *q);
-void relay_attr(struct relay_req *q);	 /* GETATTR, STATX */
-void relay_entry(struct relay_req *q);	 /* LOOKUP, LINK, MKNOD: replies with a fuse_entry_out */
+void relay_attr(struct relay_req *q);  /* GETATTR, STATX */
+void relay_entry(struct relay_req *q); /* LOOKUP, LINK, MKNOD: replies with a fuse_entry_out */
 void relay_readdirplus(struct relay_req *q);
-void relay_flush(struct relay_req *q);	 /* FLUSH, FSYNC */
+void relay_flush(struct relay_req *q); /* FLUSH, FSYNC */
 void relay_setxattr(struct relay_req *q);
 
 /*

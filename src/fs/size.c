@@ -265,6 +265,7 @@ void relay_setattr(struct relay_req *q)
 	bool mtime = in->valid & (FATTR_MTIME | FATTR_SIZE);
 	bool held = in->valid & FATTR_SIZE ||
 		    (q->r->pass_write && in->valid & FATTR_MODE && in->mode & (S_ISUID | S_ISGID));
+	struct pass_file *times = NULL;
 	struct pass_hold hold;
 	struct relay_rep rep;
 	int r;
@@ -283,9 +284,12 @@ void relay_setattr(struct relay_req *q)
 	/* Whatever it sets, ctime moves. */
 	if (i)
 		i->atime_due = true;
+	if (mtime)
+		times = relay_pass_times_begin(q->r, q->h->nodeid);
 	r = !i	    ? relay_exchange(q, &rep)
 	    : mtime ? setattr_with_mtime(q, i, in, &rep)
 		    : setattr_exchange(q, i, in, &rep);
+	relay_pass_times_end(q->r, times, r == 0 ? &rep : NULL);
 	if (held)
 		relay_pass_unhold(q->r, &hold);
 	if (r == 0 && !rep.error && rep.len >= sizeof(struct fuse_attr_out))

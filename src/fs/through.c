@@ -159,6 +159,16 @@ static bool pass_alone(void *ctx, uint64_t nodeid)
 	return inode_opens(((struct relay *)ctx)->inodes, nodeid) == 1;
 }
 
+static int pass_touch(void *ctx, uint64_t nodeid, struct pass_attr_in *ret)
+{
+	struct fuse_attr attr;
+	int e = client_touch(((struct relay *)ctx)->client, nodeid, &attr);
+
+	if (e == 0)
+		*ret = attr_in(&attr);
+	return e;
+}
+
 const struct pass_ops relay_pass_ops = {
 	.map = &pass_map,
 	.attr = pass_attr,
@@ -167,6 +177,7 @@ const struct pass_ops relay_pass_ops = {
 	.alone = pass_alone,
 	.read = pass_read_host,
 	.write = pass_write_host,
+	.touch = pass_touch,
 	.backing_open = backing_open,
 	.backing_close = backing_close,
 };
@@ -180,8 +191,8 @@ int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct
 		.fh = out->fh,
 		.writable = write,
 		.append = flags & O_APPEND,
-		.wanted = !(flags & (O_APPEND | O_TRUNC)) && (r->pass_write || !write) &&
-			  pass_alone(r, i->nodeid),
+		.wanted = !atomic_load(&r->pass_paused) && !(flags & (O_APPEND | O_TRUNC)) &&
+			  (r->pass_write || !write) && pass_alone(r, i->nodeid),
 	};
 	int id;
 
@@ -203,18 +214,32 @@ int relay_pass_open(struct relay_req *q, struct inode *i, uint32_t flags, struct
 	return 0;
 }
 
-void relay_pass_begin_open(struct relay_req *q)
-{
-	struct fuse_in_header *h = (struct fuse_in_header *)(void *)q->w->slot->req;
-	struct fuse_open_in *in = (struct fuse_open_in *)(h + 1);
-
-	if (q->r->pass && in->flags & O_APPEND && pass_is_open(q->r->pass, h->nodeid))
-		in->flags &= ~(uint32_t)O_APPEND;
-}
-
 int relay_pass_settle(struct relay *r, uint64_t nodeid)
 {
 	return r->pass ? upkeep_settle_passed(r->upkeep, nodeid) : 0;
+}
+
+struct pass_file *relay_pass_times_begin(struct relay *r, uint64_t nodeid)
+{
+	int settled;
+
+	return r->pass ? pass_times_begin(r->pass, nodeid, &settled) : NULL;
+}
+
+void relay_pass_times_end(struct relay *r, struct pass_file *f, const struct relay_rep *rep)
+{
+	struct fuse_attr_out out;
+	struct pass_attr_in in;
+
+	if (!f)
+		return;
+	if (!rep || rep->error || rep->len < sizeof(out)) {
+		pass_times_end(r->pass, f, NULL);
+		return;
+	}
+	memcpy(&out, rep->payload, sizeof(out));
+	in = attr_in(&out.attr);
+	pass_times_end(r->pass, f, &in);
 }
 
 int relay_pass_hold(struct relay *r, uint64_t nodeid, struct pass_hold *h)

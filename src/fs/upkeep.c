@@ -16,7 +16,6 @@
 #include "fs/upkeep.h"
 #include "pass/pass.h"
 #include "virtio/fs_dev.h"
-#include "wire/fuse_time.h"
 
 /*
  * Files for which the same job is due. inode.listed keeps an entry from being twice in
@@ -90,11 +89,8 @@ static void settle_node(struct upkeep *u, uint64_t nodeid)
 
 int upkeep_settle_passed(struct upkeep *u, uint64_t nodeid)
 {
-	struct fuse_attr attr;
 	int r = pass_settle(u->pass, nodeid);
 
-	if (r > 0 && client_touch(u->client, nodeid, &attr) == 0)
-		pass_settled(u->pass, nodeid, fuse_mtime_ns(&attr), fuse_ctime_ns(&attr));
 	if (r < 0)
 		log_warn_ratelimited("node %llu: its last page is not written to the host: %s",
 				     (unsigned long long)nodeid, strerror(-r));

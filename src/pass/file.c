@@ -141,7 +141,10 @@ static int copy_tail(struct pass *p, struct pass_file *f, uint64_t fh)
 	r = p->params.ops->read(p->params.ctx, f->nodeid, fh, f->whole, f->tail, len);
 	if (r < 0)
 		return r;
-	return pwrite(f->slot.fd, f->tail, len, (off_t)f->whole) == (ssize_t)len ? 0 : -EIO;
+	if (pwrite(f->slot.fd, f->tail, len, (off_t)f->whole) != (ssize_t)len)
+		return -EIO;
+	/* ext4 clears what another file has left behind the end, though the size stays the same. */
+	return ftruncate(f->slot.fd, (off_t)f->attr.size) < 0 ? -errno : 0;
 }
 
 /*
@@ -241,8 +244,15 @@ static int settle_tail(struct pass *p, struct pass_file *f, uint64_t size, const
 	return 1;
 }
 
+static void set_times(struct pass_file *f, const struct pass_attr_in *attr)
+{
+	f->attr.mtime_ns = attr->mtime_ns;
+	f->attr.ctime_ns = attr->ctime_ns;
+}
+
 int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh)
 {
+	struct pass_attr_in attr;
 	struct stat st;
 	uint64_t size;
 	int r = 0;
@@ -260,9 +270,19 @@ int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh)
 		r = settle_tail(p, f, size, fh);
 	if (r < 0)
 		return r;
-	r = f->moved || r;
-	f->moved = false;
-	return r;
+	if (!f->moved && !r)
+		return 0;
+	/* If that fails, the next one sets it. */
+	f->moved = p->params.ops->touch(p->params.ctx, f->nodeid, &attr) < 0;
+	if (!f->moved)
+		set_times(f, &attr);
+	return 1;
+}
+
+void pass_file_settled(struct pass_file *f, const struct pass_attr_in *attr)
+{
+	f->moved = clear_mtime(f) < 0;
+	set_times(f, attr);
 }
 
 /* The last page as the last mapping has left it. */

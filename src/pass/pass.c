@@ -75,10 +75,20 @@ static void begin_locked(struct pass *p, struct pass_file *f)
 	(void)pthread_mutex_unlock(&p->lock);
 }
 
+/* Take the pages from all mappings. That punching a hole fails after that does not matter. */
+static void punch(const struct pass_file *f)
+{
+	if (f->has_slot && f->slot.fd >= 0)
+		(void)fallocate(f->slot.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				(off_t)f->attr.size);
+}
+
 static void end_and_lock(struct pass *p, struct pass_file *f)
 {
 	(void)pthread_mutex_lock(&p->lock);
 	f->busy = false;
+	if (p->failed)
+		punch(f);
 	(void)pthread_cond_broadcast(&p->changed);
 }
 
@@ -376,26 +386,47 @@ static const struct pass_handle *tail_handle(const struct pass_file *f)
 	return NULL;
 }
 
-int pass_settle(struct pass *p, uint64_t nodeid)
+struct pass_file *pass_times_begin(struct pass *p, uint64_t nodeid, int *ret_settled)
 {
 	const struct pass_handle *h;
 	struct pass_file *f;
 	uint64_t fh = 0;
-	int r;
 
+	*ret_settled = 0;
 	if (!p->params.writable)
-		return 0;
-	scoped_lock(&p->lock);
+		return NULL;
+	(void)pthread_mutex_lock(&p->lock);
 	f = get_locked(p, nodeid);
-	if (!f || !f->has_slot || !f->written)
-		return 0;
+	if (!f || !f->has_slot || !f->written) {
+		(void)pthread_mutex_unlock(&p->lock);
+		return NULL;
+	}
 	/* The handle stays: a RELEASE waits. */
 	h = tail_handle(f);
 	if (h)
 		fh = h->fh;
 	begin_locked(p, f);
-	r = pass_file_settle(p, f, h ? &fh : NULL);
+	*ret_settled = pass_file_settle(p, f, h ? &fh : NULL);
+	return f;
+}
+
+void pass_times_end(struct pass *p, struct pass_file *f, const struct pass_attr_in *attr)
+{
+	if (!f)
+		return;
+	/* What was written before has an mtime of its own now. */
+	if (attr)
+		pass_file_settled(f, attr);
 	end_and_lock(p, f);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+int pass_settle(struct pass *p, uint64_t nodeid)
+{
+	int r;
+	struct pass_file *f = pass_times_begin(p, nodeid, &r);
+
+	pass_times_end(p, f, NULL);
 	return r;
 }
 
@@ -448,18 +479,6 @@ bool pass_keeps(struct pass *p, uint64_t nodeid)
 {
 	scoped_lock(&p->lock);
 	return find_locked(p, nodeid);
-}
-
-void pass_settled(struct pass *p, uint64_t nodeid, uint64_t mtime_ns, uint64_t ctime_ns)
-{
-	struct pass_file *f;
-
-	scoped_lock(&p->lock);
-	f = get_locked(p, nodeid);
-	if (!f)
-		return;
-	f->attr.mtime_ns = mtime_ns;
-	f->attr.ctime_ns = ctime_ns;
 }
 
 void pass_release(struct pass *p, uint64_t nodeid, uint64_t fh)
@@ -695,20 +714,17 @@ void pass_fail(struct pass *p)
 	scoped_lock(&p->lock);
 	if (p->failed)
 		return;
-	p->failed = true;
 	r = compose_device_fail(p->device, (uint64_t)p->layout.blocks * PASS_BLOCK);
 	if (r < 0) {
 		log_warn("files that are passed through are not made to fail: %s", strerror(-r));
 		return;
 	}
-	/* Punching a hole takes the pages from all mappings first; that it then fails does not
-	 * matter. */
+	p->failed = true;
+	/* A file that is busy follows in end_and_lock(). */
 	for (unsigned int b = 0; b < PASS_BUCKETS; b++)
 		for (const struct pass_file *f = p->bucket[b]; f; f = f->next)
-			if (f->has_slot && !f->busy)
-				(void)fallocate(f->slot.fd,
-						FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-						(off_t)f->attr.size);
+			if (!f->busy)
+				punch(f);
 }
 
 static void free_watched(struct pass *p)

@@ -95,6 +95,8 @@ int pass_file_compose(struct pass *p, struct pass_file *f, uint64_t fh);
  * to write by, or NULL. Returns as pass_settle().
  */
 int pass_file_settle(struct pass *p, struct pass_file *f, const uint64_t *fh);
+/* pass_file_settled() - somebody has set mtime; the host says @attr. */
+void pass_file_settled(struct pass_file *f, const struct pass_attr_in *attr);
 /*
  * pass_file_free() - settle it without a handle and undo that. False: something still uses it, a
  * mapping as a rule. Then its pages of the window must stay as they are, and the caller tries again

@@ -39,12 +39,12 @@ static bool read_numbers(const char *sys, const char *block, const char *name, u
 	return ok;
 }
 
-/* Made by memmap=, and so of nobody else's data: not a memory module with a file system. */
-static bool is_legacy(const char *sys, const char *block)
+/* Does the text of a small file begin with @begin? */
+static bool begins_with(const char *sys, const char *block, const char *name, const char *begin)
 {
-	FILE *f = open_attribute(sys, block, "device/../../provider");
-	char text[16] = "";
-	bool ok = f && fgets(text, sizeof(text), f) && !strcmp(text, "e820\n");
+	FILE *f = open_attribute(sys, block, name);
+	char text[64] = "";
+	bool ok = f && fgets(text, sizeof(text), f) && !strncmp(text, begin, strlen(begin));
 
 	if (f)
 		(void)fclose(f);
@@ -59,7 +59,9 @@ static bool region_read(const char *sys, const char *block, struct pass_region *
 	if (strlen(block) + sizeof("/dev/") > sizeof(r.block))
 		return false;
 	(void)snprintf(r.block, sizeof(r.block), "/dev/%s", block);
-	if (!is_legacy(sys, block) || !read_numbers(sys, block, "queue/dax", 1, &dax) || !dax ||
+	/* Made by memmap=: not a memory module. */
+	if (!begins_with(sys, block, "device/../../provider", "e820\n") ||
+	    !read_numbers(sys, block, "queue/dax", 1, &dax) || !dax ||
 	    !read_numbers(sys, block, "dev", 2, dev) ||
 	    !read_numbers(sys, block, "device/resource", 1, &start) ||
 	    !read_numbers(sys, block, "size", 1, &sectors))
@@ -68,6 +70,7 @@ static bool region_read(const char *sys, const char *block, struct pass_region *
 	r.minor = (unsigned int)dev[1];
 	r.start = start;
 	r.size = sectors * 512;
+	r.ours = begins_with(sys, block, "device/uuid", PASS_UUID_BEGIN);
 	*ret = r;
 	return true;
 }
@@ -99,13 +102,15 @@ int pass_regions_choose(const struct pass_region *all, unsigned int n, uint64_t 
 	for (unsigned int i = 0; i < n; i++) {
 		if (all[i].start >= start && range_ok(all[i].start - start, all[i].size, size)) {
 			window = &all[i];
-		} else {
+		} else if (all[i].ours) {
 			meta = &all[i];
 			others++;
 		}
 	}
 	if (!window)
 		return -ENODEV;
+	if (!window->ours)
+		return -EPERM;
 	if (others != 1)
 		return others ? -ENOTUNIQ : -ENXIO;
 	*ret_window = *window;

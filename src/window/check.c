@@ -213,6 +213,7 @@ static int check_namespaces(const struct window_facts *f, const struct why *why)
 	if (r < 0)
 		return why_set(why, r, "%s",
 			       r == -ENODEV  ? "there is no fsdax namespace over the window"
+			       : r == -EPERM ? "the namespace over the window was not made by setup"
 			       : r == -ENXIO ? "there is no fsdax namespace for metadata"
 					     : "there is more than one fsdax namespace beside the "
 					       "window's");

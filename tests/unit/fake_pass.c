@@ -168,6 +168,24 @@ struct pass_attr_in host_attr(struct host_file *f)
 				      .set_id = f->set_id };
 }
 
+static uint64_t tick(struct host *h)
+{
+	scoped_lock(&h->lock);
+	return ++h->clock;
+}
+
+static int touch(void *ctx, uint64_t nodeid, struct pass_attr_in *ret)
+{
+	struct host_file *f = file_of(ctx, nodeid);
+	uint64_t now = tick(ctx);
+
+	(void)pthread_mutex_lock(&f->lock);
+	f->mtime_ns = f->ctime_ns = now;
+	(void)pthread_mutex_unlock(&f->lock);
+	*ret = host_attr(f);
+	return 0;
+}
+
 static int ask_attr(void *ctx, uint64_t nodeid, struct pass_attr_in *ret)
 {
 	int r = fails(ctx, CALL_ATTR);
@@ -212,12 +230,6 @@ static int read_tail(void *ctx, uint64_t nodeid, uint64_t fh, uint64_t off, void
 	memcpy(buf, f->host + off, len);
 	f->tail = off;
 	return 0;
-}
-
-static uint64_t tick(struct host *h)
-{
-	scoped_lock(&h->lock);
-	return ++h->clock;
 }
 
 static int write_tail(void *ctx, uint64_t nodeid, const uint64_t *fh, uint64_t off, const void *buf,
@@ -293,6 +305,7 @@ static const struct pass_ops host_ops = {
 	.alone = ask_alone,
 	.read = read_tail,
 	.write = write_tail,
+	.touch = touch,
 	.backing_open = backing_open,
 	.backing_close = backing_close,
 };
@@ -324,17 +337,7 @@ void host_fill(struct host *h, struct host_file *f, uint64_t size)
 
 int host_settled(struct host *h, struct host_file *f)
 {
-	int r = pass_settle(h->pass, f->nodeid);
-	uint64_t now;
-
-	if (r <= 0)
-		return r;
-	now = tick(h);
-	(void)pthread_mutex_lock(&f->lock);
-	f->mtime_ns = f->ctime_ns = now;
-	(void)pthread_mutex_unlock(&f->lock);
-	pass_settled(h->pass, f->nodeid, now, now);
-	return r;
+	return pass_settle(h->pass, f->nodeid);
 }
 
 int guest_open(struct host *h, struct host_file *f, int flags, struct guest_open *ret)

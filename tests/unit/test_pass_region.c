@@ -60,6 +60,7 @@ static void block_device(const char *name, unsigned int minor, uint64_t at, uint
 	put(name, "device/resource", text);
 	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)size / 512);
 	put(name, "size", text);
+	put(name, "device/uuid", PASS_UUID_BEGIN "000-8000-000000000001");
 }
 
 static int choose(struct pass_region *window, struct pass_region *meta)
@@ -68,6 +69,24 @@ static int choose(struct pass_region *window, struct pass_region *meta)
 
 	return pass_regions_choose(all, pass_regions_list(sys, all, PASS_REGIONS_MAX), WINDOW_AT,
 				   WINDOW_SIZE, window, meta);
+}
+
+/* What vfsdax-window has not made is not used: it may hold somebody's data. */
+static void others_are_not_used(void **state)
+{
+	struct pass_region window, meta;
+
+	block_device("pmem0", 0, UINT64_C(0x20000000), UINT64_C(64) << 20);
+	block_device("pmem1", 1, WINDOW_AT + FRONT, WINDOW_SIZE - FRONT);
+	block_device("pmem2", 2, UINT64_C(0x300000000), UINT64_C(4) << 30);
+	assert_int_equal(choose(&window, &meta), -ENOTUNIQ);
+	put("pmem2", "device/uuid", "01234567-6178-8000-8000-000000000001");
+	assert_int_equal(choose(&window, &meta), 0);
+	assert_string_equal(meta.block, "/dev/pmem0");
+	put("pmem0", "device/uuid", "01234567-6178-8000-8000-000000000001");
+	assert_int_equal(choose(&window, &meta), -ENXIO);
+	put("pmem1", "device/uuid", "01234567-6178-8000-8000-000000000001");
+	assert_int_equal(choose(&window, &meta), -EPERM);
 }
 
 static void both_are_found(void **state)
@@ -141,6 +160,7 @@ int main(void)
 #define WITH(t) cmocka_unit_test_setup_teardown(t, start, end)
 	const struct CMUnitTest tests[] = {
 		WITH(both_are_found),
+		WITH(others_are_not_used),
 		WITH(some_are_missing),
 		WITH(others_are_not_taken),
 		WITH(modules_are_not_taken),

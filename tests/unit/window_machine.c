@@ -169,6 +169,7 @@ void machine_fsdax(unsigned int n, const char *uuid, uint64_t start, uint64_t si
 	block_put(n, "device/resource", text);
 	(void)snprintf(text, sizeof(text), "%llu", ULL(size / 512));
 	block_put(n, "size", text);
+	block_put(n, "device/uuid", uuid);
 }
 
 static void put_modprobe(void)
