@@ -82,7 +82,8 @@ static unsigned int end_of(const struct iomem *m, unsigned int at)
 static bool is_namespace(const char *name)
 {
 	return !strncmp(name, "namespace", 9) || !strncmp(name, "pfn", 3) ||
-	       !strncmp(name, "dax", 3) || !strncmp(name, "btt", 3);
+	       !strncmp(name, "dax", 3) || !strncmp(name, "btt", 3) ||
+	       !strcmp(name, "System RAM (kmem)"); /* a devdax namespace that is memory */
 }
 
 unsigned int iomem_pmem_list(const struct iomem *m, struct iomem_pmem *out, unsigned int max)

@@ -65,6 +65,13 @@ static void pmem_and_what_lies_in_it(void **state)
 	assert_int_equal(p[1].range.size, GIB);
 	assert_true(p[1].device);
 	assert_int_equal(iomem_pmem_list(&map, p, 1), 1);
+	iomem_free(&map);
+	read_map("20000000-23ffffff : Persistent Memory (legacy)\n"
+		 "  20000000-203fffff : namespace0.0\n"
+		 "  20400000-23ffffff : dax0.0\n"
+		 "    20400000-23ffffff : System RAM (kmem)\n");
+	assert_int_equal(iomem_pmem_list(&map, p, 8), 1);
+	assert_false(p[0].device);
 }
 
 static void what_is_used_is_left_out(void **state)
