@@ -52,6 +52,20 @@ static bool parse_size(const char *text, uint64_t *ret)
 	return *ret >= WINDOW_META_MIN && *ret % ND_ALIGNMENT == 0;
 }
 
+static int check_options(const struct arguments *a)
+{
+	const char *option = NULL;
+
+	if (a->metadata && strcmp(a->verb, "print-config") != 0)
+		option = "--metadata";
+	if (a->json && strcmp(a->verb, "status") != 0)
+		option = "--json";
+	if (!option)
+		return 0;
+	log_err("%s does not take %s (see vfsdax-window --help)", a->verb, option);
+	return EXIT_USAGE;
+}
+
 /* 0, or the exit status with which the program ends; -1: it ends well. */
 static int parse(int argc, char **argv, struct arguments *ret)
 {
@@ -97,7 +111,7 @@ static int parse(int argc, char **argv, struct arguments *ret)
 		if (!strcmp(argv[optind], verbs[i]))
 			ret->verb = verbs[i];
 	if (ret->verb)
-		return 0;
+		return check_options(ret);
 	log_err("one verb is needed: print-config, status, setup or remove");
 	return EXIT_USAGE;
 }
