@@ -62,6 +62,9 @@ struct pci_takeover {
 int pci_take_over(const struct pci_address *addr, const char *driver, const struct why *why,
 		  struct pci_takeover *ret);
 
+/* pci_clear_override() - any driver may have the device at the next probe. 0 or a negative errno. */
+int pci_clear_override(const struct pci_address *addr);
+
 /*
  * pci_give_back() - undo pci_take_over(); nothing when it took nothing. No descriptor of the device
  * may be open: the kernel waits for them. Returns 0, or -EIO when the former driver did not take it.

@@ -36,6 +36,7 @@ int window_device_busy(const struct window_device *d, char *text, size_t size);
 
 /*
  * window_device_give_back() - to the driver that window_device_take() took it from; nothing when it
- * took nothing. 0 or a negative errno.
+ * took nothing. @hold, or -1, is what window_device_take() returned or the same: it keeps others
+ * from the device as long as can be, and is closed in any case. 0 or a negative errno.
  */
-int window_device_give_back(const struct window_device *d, const struct why *why);
+int window_device_give_back(const struct window_device *d, int hold, const struct why *why);

@@ -19,6 +19,11 @@ static int pci_override(const struct pci_address *addr, const char *driver)
 	return sysfs_write(path, line);
 }
 
+int pci_clear_override(const struct pci_address *addr)
+{
+	return pci_override(addr, "");
+}
+
 static int pci_unbind(const struct pci_address *addr)
 {
 	char path[128];
@@ -51,7 +56,7 @@ int pci_give_back(struct pci_takeover *t)
 		return 0;
 	t->taken = false;
 	/* Clear first: else the probe would find the same driver again. */
-	r = pci_override(&t->addr, "");
+	r = pci_clear_override(&t->addr);
 	if (r < 0)
 		log_dbg("%s: cannot clear driver_override: %s", t->addr.text, strerror(-r));
 	r = pci_unbind(&t->addr);

@@ -44,13 +44,23 @@ static struct phys_range initrd(void)
 	return (struct phys_range){ r.start - below, r.size + below };
 }
 
+/* Not memory of somebody else's, as far as can be told before the modules are loaded. */
+static bool may_be_ours(const struct window_facts *f, const struct phys_range *range)
+{
+	const struct nd_region *r = window_region_of(f, range);
+
+	if (!r || r->use != ND_FREE)
+		return !r || (r->use == ND_FSDAX && r->ours);
+	return !r->block[0] || nd_contents_meta(r, NULL) != ND_FOREIGN;
+}
+
 /* What the machine was started with stays, so that the answer is the same after a restart. */
 static int choose_metadata(const struct window_facts *f, uint64_t size, const struct why *why,
 			   struct phys_range *ret)
 {
 	const struct phys_range *now = window_meta_of(f), avoid = initrd();
 
-	if (now && (!size || now->size == size)) {
+	if (now && (!size || now->size == size) && may_be_ours(f, now)) {
 		*ret = *now;
 		return 0;
 	}

@@ -155,8 +155,10 @@ int window_device_busy(const struct window_device *d, char *text, size_t size)
 	return holder_find(path, text, size) == 0;
 }
 
-int window_device_give_back(const struct window_device *d, const struct why *why)
+/* The kernel waits at the unbinding until nobody has the device open: @hold is closed before. */
+int window_device_give_back(const struct window_device *d, int hold, const struct why *why)
 {
+	_cleanup_close_ int held = hold;
 	struct pci_takeover t = { .addr = d->addr, .taken = true };
 	char path[128], whole[512];
 	int r;
@@ -165,7 +167,13 @@ int window_device_give_back(const struct window_device *d, const struct why *why
 	r = sysfs_read(path, t.former, sizeof(t.former));
 	if (r < 0)
 		return 0;
+	/* Also where a setup was killed before it unbound that driver. */
+	r = pci_clear_override(&d->addr);
+	if (r < 0)
+		return why_set(why, r, "cannot clear driver_override of %s: %s", d->addr.text,
+			       strerror(-r));
 	if (!strcmp(d->driver, "vfio-pci") || !d->driver[0]) {
+		close_keep_errno(steal_fd(&held));
 		r = pci_give_back(&t);
 		if (r < 0)
 			return why_set(why, r,

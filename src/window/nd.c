@@ -110,6 +110,14 @@ static bool read_region(const char *name, struct nd_region *ret)
 	return true;
 }
 
+int nd_read_again(struct nd_region *r)
+{
+	char name[sizeof(r->name)];
+
+	(void)snprintf(name, sizeof(name), "%s", r->name);
+	return read_region(name, r) ? 0 : -ENXIO;
+}
+
 static int compare_start(const void *a, const void *b)
 {
 	const struct nd_region *x = a, *y = b;

@@ -13,7 +13,7 @@
 #include "nd_priv.h"
 #include "window/window.h"
 
-static int nd_write(const char *device, const char *name, const char *text, const struct why *why)
+int nd_write(const char *device, const char *name, const char *text, const struct why *why)
 {
 	char path[256];
 	int r;
@@ -63,31 +63,27 @@ static int claim(const struct nd_region *r, const char *pfn, const struct why *w
 	return err;
 }
 
-static int bind(const char *pfn, const struct why *why)
+int nd_bind(const char *device, const struct why *why)
 {
-	int r = sysfs_write("/sys/bus/nd/drivers/nd_pmem/bind", pfn);
+	int r = sysfs_write("/sys/bus/nd/drivers/nd_pmem/bind", device);
 
-	if (nd_bound(pfn))
+	if (nd_bound(device))
 		return 0;
 	return why_set(why, r < 0 ? r : -EIO,
-		       "the driver nd_pmem does not take %s: %s (see the kernel's log)", pfn,
+		       "the driver nd_pmem does not take %s: %s (see the kernel's log)", device,
 		       r < 0 ? strerror(-r) : "it says nothing");
 }
 
 static int wait_block(const struct nd_region *r, const struct why *why)
 {
-	struct nd_region now[ND_REGIONS_MAX];
+	struct nd_region now = *r;
 
 	for (unsigned int i = 0; i < WINDOW_TRIES; i++) {
-		unsigned int n = nd_list(now, ND_REGIONS_MAX);
+		char path[64], dax[8], node[64];
 
-		for (unsigned int k = 0; k < n; k++) {
-			char path[64], dax[8], node[64];
-
-			if (strcmp(now[k].name, r->name) != 0 || !now[k].block[0])
-				continue;
-			(void)snprintf(path, sizeof(path), "/sys/block/%s/queue/dax", now[k].block);
-			(void)snprintf(node, sizeof(node), "/dev/%s", now[k].block);
+		if (nd_read_again(&now) == 0 && now.block[0]) {
+			(void)snprintf(path, sizeof(path), "/sys/block/%s/queue/dax", now.block);
+			(void)snprintf(node, sizeof(node), "/dev/%s", now.block);
 			if (sysfs_read(path, dax, sizeof(dax)) > 0 && !strcmp(dax, "1") &&
 			    sysfs_exists(node))
 				return 0;
@@ -110,13 +106,20 @@ int nd_check(const struct nd_region *r, const struct why *why)
 	if (r->use == ND_OTHER)
 		return why_set(why, -EBUSY, "%s has the namespace of %s: give it back first",
 			       r->claim, r->name);
+	if (r->use == ND_FSDAX && !r->ours)
+		return why_set(
+			why, -EBUSY,
+			"%s in %s was not made by vfsdax-window: restart the virtual machine or, "
+			"if "
+			"nobody needs it, give it back by ndctl destroy-namespace --force %s",
+			r->claim, r->name, r->space);
 	if (r->use == ND_FSDAX && !r->fit)
 		return why_set(
 			why, -EBUSY,
 			"%s in %s is not of mode ram with alignment 2 MiB: give it back, for "
 			"example by ndctl destroy-namespace --force %s",
 			r->claim, r->name, r->space);
-	if (r->use == ND_FREE && r->block[0] && nd_user(r, user, sizeof(user)))
+	if (r->use == ND_FREE && nd_wait_unused(r, user, sizeof(user)))
 		return why_set(why, -EBUSY, "/dev/%s is in use: %s", r->block, user);
 	return 0;
 }
@@ -128,20 +131,16 @@ int nd_make(const struct nd_region *r, const struct why *why)
 
 	if (err < 0)
 		return err;
-	if (r->use == ND_FSDAX && r->bound)
+	if (r->use == ND_FSDAX)
 		return wait_block(r, why);
-	(void)snprintf(pfn, sizeof(pfn), "%s", r->claim);
-	if (r->use == ND_FREE) {
-		if (nd_read(r->name, "pfn_seed", pfn, sizeof(pfn)) <= 0)
-			return why_set(why, -ENXIO,
-				       "%s offers no fsdax namespaces (CONFIG_NVDIMM_PFN)",
-				       r->name);
-		err = nd_unbind(r->space, why);
-		if (err == 0)
-			err = claim(r, pfn, why);
-	}
+	if (nd_read(r->name, "pfn_seed", pfn, sizeof(pfn)) <= 0)
+		return why_set(why, -ENXIO, "%s offers no fsdax namespaces (CONFIG_NVDIMM_PFN)",
+			       r->name);
+	err = nd_unbind(r->space, why);
 	if (err == 0)
-		err = bind(pfn, why);
+		err = claim(r, pfn, why);
+	if (err == 0)
+		err = nd_bind(pfn, why);
 	return err < 0 ? err : wait_block(r, why);
 }
 

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "hw/why.h"
 #include "window/nd.h"
 
 #define ND_DEVICES "/sys/bus/nd/devices"
@@ -13,3 +14,12 @@ int nd_read(const char *device, const char *name, char *buf, size_t size);
 
 /* nd_bound() - has it a driver? */
 bool nd_bound(const char *device);
+
+/* nd_write() - to an attribute. 0 or a negative errno, with a sentence. */
+int nd_write(const char *device, const char *name, const char *text, const struct why *why);
+
+/* nd_bind() - a namespace, or what has claimed it, to nd_pmem. 0 or a negative errno. */
+int nd_bind(const char *device, const struct why *why);
+
+/* nd_read_again() - @r as it is now. 0, or -ENXIO when it is gone. */
+int nd_read_again(struct nd_region *r);

@@ -5,10 +5,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hw/holder.h"
 #include "hw/sysfs.h"
 #include "window/nd.h"
+
+#define TRIES  100u /* 5 s */
+#define TRY_US 50000u
 
 /* A block device on top of it, device mapper's by the name that dmsetup(8) knows. */
 static bool stacked(const char *block, char *text, size_t size)
@@ -51,6 +55,11 @@ static bool mounted(const char *block, char *text, size_t size)
 	return false;
 }
 
+static bool lasting(const struct nd_region *r, char *text, size_t size)
+{
+	return r->block[0] && (stacked(r->block, text, size) || mounted(r->block, text, size));
+}
+
 int nd_user(const struct nd_region *r, char *text, size_t size)
 {
 	char node[64], who[128];
@@ -58,7 +67,7 @@ int nd_user(const struct nd_region *r, char *text, size_t size)
 
 	if (!r->block[0])
 		return 0;
-	if (stacked(r->block, text, size) || mounted(r->block, text, size))
+	if (lasting(r, text, size))
 		return 1;
 	(void)snprintf(node, sizeof(node), "/dev/%s", r->block);
 	if (holder_find(node, who, sizeof(who)) == 0) {
@@ -73,4 +82,16 @@ int nd_user(const struct nd_region *r, char *text, size_t size)
 	}
 	close_keep_errno(fd);
 	return 0;
+}
+
+int nd_wait_unused(const struct nd_region *r, char *text, size_t size)
+{
+	for (unsigned int i = 0; i < TRIES; i++) {
+		if (!nd_user(r, text, size))
+			return 0;
+		if (lasting(r, text, size))
+			return 1;
+		(void)usleep(TRY_US);
+	}
+	return nd_user(r, text, size);
 }

@@ -11,8 +11,8 @@
 /*
  * Order of setup, so that a run that was killed anywhere can be followed by another: check all;
  * write down the driver; take the device (nobody can open it from then on); load the modules, whose
- * driver claims the BAR; make the namespaces, whose descriptions go to the window while nothing is
- * mapped there. remove.c does the same backwards.
+ * driver claims the BAR; read both regions, because a description is written into whatever is
+ * mapped there; make the namespaces. remove.c does the same backwards.
  */
 
 static int check_first(const struct window_facts *f, const struct why *why)
@@ -62,6 +62,29 @@ static int find_regions(const char *address, struct window_facts *f, const struc
 	return check_first(f, why);
 }
 
+static bool has_namespace(const struct window_facts *f, const struct phys_range *range)
+{
+	const struct nd_region *n = window_region_of(f, range);
+
+	return n && n->use == ND_FSDAX && n->bound;
+}
+
+/*
+ * @made: the window had a namespace before this run. One that appears with the modules was found by
+ * the kernel in a mapped file.
+ */
+static int check_contents(const struct window_facts *f, bool made, const struct why *why)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < f->num_regions && r == 0; i++) {
+		bool window = phys_equal(&f->regions[i].range, &f->device.window);
+
+		r = nd_check_contents(&f->regions[i], window, !window || made, why);
+	}
+	return r;
+}
+
 static int make_all(const struct window_facts *f, const struct why *why)
 {
 	int r = 0;
@@ -74,12 +97,17 @@ static int make_all(const struct window_facts *f, const struct why *why)
 static int setup_locked(const char *address, struct window_facts *f, const struct why *why)
 {
 	_cleanup_close_ int hold = -1;
+	bool made = !f->device_error && has_namespace(f, &f->device.window);
 	int r = check_first(f, why);
 
 	if (r == 0)
 		r = window_device_take(&f->device, why, &hold);
 	if (r == 0)
 		r = load_modules(why);
+	if (r == 0)
+		r = find_regions(address, f, why);
+	if (r == 0)
+		r = check_contents(f, made, why);
 	if (r == 0)
 		r = find_regions(address, f, why);
 	return r == 0 ? make_all(f, why) : r;

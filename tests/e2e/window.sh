@@ -24,17 +24,24 @@ window()
 	guest timeout 60 vfsdax-window "$@"
 }
 
-# says_no "ARGUMENT..." PATTERN - it is refused by one line, and no device and no module changes
-says_no()
+# refuses "ARGUMENT..." PATTERN - one line says that it is refused
+refuses()
 {
-	local status=0 before
-	before=$(state)
+	local status=0
 	# shellcheck disable=SC2086 # words
 	window $1 >"$work/out" 2>&1 || status=$?
 	cat "$work/out"
 	[ "$status" = 1 ]
 	[ "$(wc -l <"$work/out")" = 1 ]
 	grep -qE "^vfsdax-window: .*($2)" "$work/out"
+}
+
+# says_no "ARGUMENT..." PATTERN - it is refused, and no device and no module changes
+says_no()
+{
+	local before
+	before=$(state)
+	refuses "$@"
 	[ "$(state)" = "$before" ]
 }
 
@@ -86,43 +93,55 @@ before_setup()
 	grep -q '^window  *ok' "$work/out"
 }
 
-# killed_after SECONDS VERB - 0 when it was killed before its end
+# killed_after MILLISECONDS VERB - 0 when it was killed before its end
 killed_after()
 {
 	local status=0
 	# else timeout(1) kills itself, too, and ssh does not tell that
-	guest timeout --foreground -s KILL "$1" vfsdax-window "$2" >"$work/out" 2>&1 || status=$?
+	guest timeout --foreground -s KILL "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))" \
+		vfsdax-window "$2" >"$work/out" 2>&1 || status=$?
 	cat "$work/out"
 	[ "$status" = 137 ]
 }
 
-# The first setup after the boot, which loads the modules, is killed later each time; another completes it.
+# The first setup after the boot, which loads the modules, is killed later each time until it is completed.
 killed_at_first()
 {
-	local n=0 i
-	for i in 0.02 0.1 0.2 0.3 0.4 0.5 0.6; do
-		! killed_after "$i" setup || n=$((n + 1))
-		state | sed "s/^/after $i s: /" | grep -v -e virtio -e net -e crc
+	local n=0 i=10
+	while killed_after "$i" setup; do
+		n=$((n + 1)) i=$((i + i / 4 + 5))
+		[ "$i" -lt 20000 ]
+		state | sed "s/^/after $i ms: /" | grep -v -e virtio -e net -e crc
 	done
-	echo "$n of 7 were killed while they ran"
-	[ "$n" -ge 3 ]
+	echo "$n were killed while they ran"
+	[ "$n" -ge 2 ]
 	window setup
 	usable yes
 }
 
-# The same with all modules there, and of what removes.
+# duration VERB - how long it takes, in milliseconds, at least 20
+duration()
+{
+	script 'read -r from _ </proc/uptime; vfsdax-window "$0"; read -r to _ </proc/uptime
+		echo "$from $to" | awk "{ ms = int((\$2 - \$1) * 1000); print ms < 20 ? 20 : ms }"' "$1"
+}
+
+# The same with all modules there, and of what removes: at twelve times of a run that is not killed.
 killed()
 {
-	local i hits=0 states
+	local i hits=0 states setup remove
+	window setup
+	remove=$(duration remove) setup=$(duration setup)
+	echo "setup takes $setup ms, remove $remove ms"
 	: >"$work/states"
-	for i in 0.01 0.03 0.05 0.07 0.09 0.11 0.13 0.15 0.18 0.21 0.25 0.30; do
+	for i in $(seq 12); do
 		window remove
 		[ "$(driver)" = virtio-pci ]
-		! killed_after "$i" setup || hits=$((hits + 1))
+		! killed_after $((setup * i / 10)) setup || hits=$((hits + 1))
 		state | sed 's/[0-9a-f-]\{36\}//; s/pfn\([01]\)\.[0-9]*/pfn\1/' | md5sum >>"$work/states"
 		window setup
 		window status >/dev/null
-		! killed_after "$i" remove || hits=$((hits + 1))
+		! killed_after $((remove * i / 10)) remove || hits=$((hits + 1))
 		window setup
 		window status >/dev/null
 	done
@@ -131,6 +150,18 @@ killed()
 	[ "$hits" -ge 6 ]
 	[ "$states" -ge 2 ]
 	no_warnings
+}
+
+# A setup that was killed between driver_override and the unbinding.
+killed_before_unbind()
+{
+	window remove
+	script 'mkdir -p /run/vfsdax-window
+		echo virtio-pci >"/run/vfsdax-window/$0"
+		echo vfio-pci >"/sys/bus/pci/devices/$0/driver_override"' "$device"
+	window remove
+	[ "$(driver)" = virtio-pci ]
+	[ "$(guest cat "/sys/bus/pci/devices/$device/driver_override")" = "(null)" ]
 }
 
 again()
@@ -202,7 +233,7 @@ removed()
 	guest umount "$mnt"
 }
 
-# A namespace of somebody else is used, and stays.
+# A namespace of somebody else is neither used nor given back.
 others_stay()
 {
 	window setup
@@ -211,14 +242,59 @@ others_stay()
 		echo "$pfn" >"$pfn/driver/unbind"
 		cat /proc/sys/kernel/random/uuid >"$pfn/uuid"
 		echo "$pfn" >/sys/bus/nd/drivers/nd_pmem/bind'
-	window setup
-	usable yes
-	fails window remove
-	script 'cd /sys/bus/nd/devices; [ -e /dev/pmem1 ] && [ ! -e /dev/pmem0 ]
+	says_no setup 'pfn1.[0-9]+ in region1 was not made by vfsdax-window'
+	says_no remove 'pfn1.[0-9]+ over the window was not made by vfsdax-window'
+	usable no
+	script 'cd /sys/bus/nd/devices; [ -e /dev/pmem1 ]; [ -e /dev/pmem0 ]
 		pfn=$(cat namespace1.0/holder)
 		echo "$pfn" >"$pfn/driver/unbind"
 		echo >"$pfn/namespace"'
 	window remove
+	[ "$(driver)" = virtio-pci ]
+}
+
+# raw_metadata - the memory for metadata as a raw block device, as nd_e820 makes it at first
+raw_metadata()
+{
+	script 'cd /sys/bus/nd/devices; echo 1 >namespace0.0/force_raw
+		echo namespace0.0 >/sys/bus/nd/drivers/nd_pmem/bind'
+}
+
+# Memory that holds something is not taken, until it is erased as the message says.
+metadata_of_others()
+{
+	local sum erase
+	raw_metadata
+	guest mke2fs -q -b 4096 /dev/pmem0
+	sum=$(guest sha256sum /dev/pmem0)
+	[ "$(window print-config 2>/dev/null)" = "memmap=$right memmap=64M!0x24000000 modprobe.blacklist=nd_e820" ]
+	refuses setup 'memory for metadata at 0x20000000-0x23ffffff \(region0\) holds something'
+	says_no setup 'memory for metadata at 0x20000000-0x23ffffff \(region0\) holds something'
+	erase=$(grep -o 'dd if=.*' "$work/out")
+	[ "$(guest sha256sum /dev/pmem0)" = "$sum" ]
+	usable no
+	script "$erase"
+	window setup
+	usable yes
+	window remove
+}
+
+# hold SECONDS NODE COMMAND... - while a program has it open, as udev has
+hold()
+{
+	script '(exec sleep "$0" <"$1" >/dev/null 2>&1) & echo $! >/run/sleep' "$1" "$2"
+	shift 2
+	"$@"
+	script 'kill "$(cat /run/sleep)" 2>/dev/null || true'
+}
+
+held_for_a_moment()
+{
+	raw_metadata
+	hold 1000 /dev/pmem0 says_no setup '/dev/pmem0 is in use: by sleep \(pid [0-9]+\)'
+	hold 1 /dev/pmem0 window setup
+	usable yes
+	hold 1 /dev/pmem1 window remove
 	[ "$(driver)" = virtio-pci ]
 }
 
@@ -246,7 +322,16 @@ wrong_words()
 		status=0
 		# shellcheck disable=SC2086 # words
 		window $words >/dev/null 2>"$work/err" || status=$?
-		[ "$status" = 2 ] && [ -s "$work/err" ]
+		[ "$status" = 2 ]
+		[ -s "$work/err" ]
+	done
+	for words in "setup --metadata=64M" "setup --json" "status --metadata=32M" "remove --json" "print-config --json"; do
+		status=0
+		# shellcheck disable=SC2086 # words
+		window $words >/dev/null 2>"$work/err" || status=$?
+		[ "$status" = 2 ]
+		words=${words%=*}
+		grep -q "^vfsdax-window: ${words% *} does not take ${words#* } " "$work/err"
 	done
 	says_no "setup --device=0000:00:12.0" 'no virtio-fs device at 0000:00:12.0'
 }
@@ -294,6 +379,39 @@ locked_down()
 	window remove
 }
 
+# kill_it - the daemon, without a chance to remove its mappings
+kill_it()
+{
+	script 'pid=$(pidof vfsdaxfuse); kill -KILL "$pid"; umount -l "$0"
+		for i in $(seq 100); do [ -e "/proc/$pid" ] || exit 0; sleep 0.1; done; exit 1' "$mnt"
+}
+
+# The mappings of a killed mount without passthrough: a namespace would be written into the host's file.
+window_is_not_empty()
+{
+	local sum
+	head -c 4M /dev/urandom >"$share/b"
+	sum=$(sha256sum <"$share/b")
+	mount_it
+	[ "$(script 'sha256sum <"$0/b"' "$mnt")" = "$sum" ]
+	kill_it
+	[ "$(host_stat live_mappings)" -gt 0 ]
+	says_no setup 'the window is not empty: .* restart the virtual machine'
+	says_no setup 'the window is not empty: .* restart the virtual machine'
+	[ "$(sha256sum <"$share/b")" = "$sum" ]
+}
+
+# The device mapper still has the namespaces of a mount that was killed.
+refused_after_kill()
+{
+	install_links
+	window setup
+	mount_it -o passthrough=all
+	verify_a 2
+	kill_it
+	says_no remove 'is in use: by the device-mapper device'
+}
+
 # machine ARGUMENT... - another one at the same host
 machine()
 {
@@ -325,8 +443,12 @@ check "unmounted" unmounted
 check "refused while in use" refused_while_in_use
 check "removed" removed
 check "others' namespaces stay" others_stay
+check "memory that holds something is refused" metadata_of_others
+check "a namespace that is open for a moment" held_for_a_moment
 check "a devdax namespace is refused" devdax_is_refused
 check "killed" killed
+check "killed before the unbinding" killed_before_unbind
+check "set up after that" window setup
 check "used again" used
 check "unmounted again" unmounted
 check "removed again" removed
@@ -339,6 +461,10 @@ check "no parameters" no_parameters
 check "boot locked down" machine --pmem-window --append 'lockdown=integrity lsm=lockdown'
 check "locked down" locked_down
 check "no warnings when locked down" no_warnings
+check "a window that is not empty is refused" window_is_not_empty
+check "no warnings of a window that is not empty" no_warnings
+check "boot once more" machine --pmem-window
+check "remove is refused after a kill" refused_after_kill
 vm stop
 check "the host ends" test "$(stop host; cat "$work/host.status")" = 0
 tally

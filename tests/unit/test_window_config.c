@@ -59,6 +59,23 @@ static void what_is_there_stays(void **state)
 			    "memmap=1024M!0xff00000000 memmap=64M!0x24000000" TAIL);
 }
 
+static void memory_of_others_is_left(void **state)
+{
+	static uint8_t data[65536];
+
+	machine_region(0, "e820", MACHINE_META, MACHINE_META_SZ, "");
+	machine_raw(0, data, sizeof(data));
+	assert_string_equal(config(NULL, 0),
+			    "memmap=1024M!0xff00000000 memmap=64M!0x20000000" TAIL);
+	data[1080] = 0x53;
+	machine_raw(0, data, sizeof(data));
+	assert_string_equal(config(NULL, 0),
+			    "memmap=1024M!0xff00000000 memmap=64M!0x24000000" TAIL);
+	machine_region(0, "e820", MACHINE_META, MACHINE_META_SZ, "dax0.0");
+	assert_string_equal(config(NULL, 0),
+			    "memmap=1024M!0xff00000000 memmap=64M!0x24000000" TAIL);
+}
+
 /* After a change of the machine the old parameters may lie over anything. */
 static void wrong_ones_are_replaced(void **state)
 {
@@ -127,6 +144,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH(first_time),
 		WITH(what_is_there_stays),
+		WITH(memory_of_others_is_left),
 		WITH(wrong_ones_are_replaced),
 		WITH(initrd_is_avoided),
 		WITH(no_device_and_no_window),

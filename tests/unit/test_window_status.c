@@ -154,11 +154,66 @@ static void others_have_the_region(void **state)
 	refused("regions", "btt1.0 has the namespace of region1");
 	machine_region(1, "e820", MACHINE_WINDOW, MACHINE_SIZE, "pfn1.0");
 	machine_fsdax(1, THEIRS, MACHINE_WINDOW + FRONT, MACHINE_SIZE - FRONT);
+	refused("regions", "pfn1.0 in region1 was not made by vfsdax-window");
+	machine_fsdax(1, OURS, MACHINE_WINDOW + FRONT, MACHINE_SIZE - FRONT);
 	tree_put("/sys/bus/nd/devices/pfn1.0/mode", "pmem\n");
 	refused("regions", "pfn1.0 in region1 is not of mode ram with alignment 2 MiB");
 	tree_put("/sys/bus/nd/devices/pfn1.0/mode", "ram\n");
 	tree_put("/sys/bus/nd/devices/pfn1.0/align", "4096\n");
 	refused("regions", "pfn1.0 in region1 is not of mode ram with alignment 2 MiB");
+}
+
+static uint8_t data[2 * MIB];
+
+/* What setup says to @size bytes of data in a raw namespace; NULL: it takes them. */
+static void contents(bool window, size_t size, const char *sentence)
+{
+	char text[WINDOW_TEXT_MAX] = "";
+	const struct why why = { text, sizeof(text) };
+	struct nd_region r;
+	int err;
+
+	machine_region(0, "e820", MACHINE_META, MACHINE_META_SZ, "");
+	machine_raw(0, data, size);
+	assert_int_equal(nd_list(&r, 1), 1);
+	assert_string_equal(r.block, "pmem0");
+	err = nd_check_contents(&r, window, true, &why);
+	assert_int_equal(err, sentence ? -EBUSY : 0);
+	if (sentence && !strstr(text, sentence))
+		fail_msg("\"%s\" and not \"%s\"", text, sentence);
+}
+
+static void describe(const char *uuid)
+{
+	unsigned int v[7];
+
+	assert_int_equal(sscanf(uuid, "%2x%2x%2x%2x-%2x%2x-%2x", &v[0], &v[1], &v[2], &v[3], &v[4],
+				&v[5], &v[6]),
+			 7);
+	memcpy(data + 4096, "NVDIMM_PFN_INFO", 16);
+	for (size_t i = 0; i < 7; i++)
+		data[4096 + 16 + i] = (uint8_t)v[i];
+}
+
+static void contents_are_not_overwritten(void **state)
+{
+	static const size_t at[] = { 0, 1, 4095, 4096, 65535, 65536, 2 * MIB - 1 };
+
+	memset(data, 0, sizeof(data));
+	contents(true, sizeof(data), NULL);
+	contents(false, sizeof(data), NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		data[at[i]] = 1;
+		contents(true, sizeof(data), "the window is not empty");
+		contents(false, sizeof(data),
+			 at[i] < 65536 ? "dd if=/dev/zero of=/dev/pmem0" : NULL);
+		data[at[i]] = 0;
+	}
+	describe(OURS);
+	contents(true, sizeof(data), "the window is not empty");
+	contents(false, sizeof(data), NULL);
+	describe(THEIRS);
+	contents(false, sizeof(data), "dd if=/dev/zero of=/dev/pmem0");
 }
 
 /* A region that the driver has elsewhere than the map says. */
@@ -223,6 +278,23 @@ static void remove_leaves_what_others_made(void **state)
 	remove_fails("pfn1.0 over the window was not made by vfsdax-window");
 	tree_get("/sys/bus/nd/devices/pfn1.0/driver/unbind", text, sizeof(text));
 	assert_string_equal(text, "");
+	/* nor is anything of ours given back before that is seen */
+	machine_fsdax(0, OURS, MACHINE_META + FRONT, MACHINE_META_SZ - FRONT);
+	remove_fails("pfn1.0 over the window was not made by vfsdax-window");
+	tree_get("/sys/bus/nd/devices/pfn0.0/driver/unbind", text, sizeof(text));
+	assert_string_equal(text, "");
+}
+
+/* A setup that was killed before it unbound the driver. */
+static void remove_clears_the_override(void **state)
+{
+	char text[64];
+	const struct why why = { text, sizeof(text) };
+
+	tree_put("/run/vfsdax-window/" MACHINE_DEVICE, "virtio-pci\n");
+	assert_int_equal(window_remove(NULL, &why), 0);
+	tree_get("/sys/bus/pci/devices/" MACHINE_DEVICE "/driver_override", text, sizeof(text));
+	assert_string_equal(text, "\nntouched");
 }
 
 int main(void)
@@ -238,11 +310,13 @@ int main(void)
 		WITH(other_regions),
 		WITH(modules_missing),
 		WITH(others_have_the_region),
+		WITH(contents_are_not_overwritten),
 		WITH(regions_are_compared_too),
 		WITH(memory_modules_are_not_seen),
 		WITH(remove_says_who_uses_it),
 		WITH(remove_says_where_it_is_mounted),
 		WITH(remove_leaves_what_others_made),
+		WITH(remove_clears_the_override),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -147,6 +147,18 @@ static void block_put(unsigned int n, const char *name, const char *text)
 	tree_put(path, "%s\n", text);
 }
 
+void machine_raw(unsigned int n, const void *data, uint64_t size)
+{
+	char path[160];
+
+	(void)snprintf(path, sizeof(path), "namespace%u.0/driver/bind", n);
+	nd_put(n, path, "");
+	(void)snprintf(path, sizeof(path), "namespace%u.0/block/pmem%u/dev", n, n);
+	nd_put(n, path, "259:0");
+	(void)snprintf(path, sizeof(path), "/dev/pmem%u", n);
+	tree_put_bytes(path, data, size);
+}
+
 void machine_fsdax(unsigned int n, const char *uuid, uint64_t start, uint64_t size)
 {
 	char path[160], text[64];

@@ -27,6 +27,9 @@ void machine_driver(const char *name);
 void machine_region(unsigned int n, const char *provider, uint64_t start, uint64_t size,
 		    const char *claim);
 
+/* machine_raw() - the free namespace of region @n is bound, as a block device that holds @data. */
+void machine_raw(unsigned int n, const void *data, uint64_t size);
+
 /* machine_fsdax() - the claim pfnN.0 of region @n, as a block device. */
 void machine_fsdax(unsigned int n, const char *uuid, uint64_t start, uint64_t size);
 
