@@ -146,6 +146,28 @@ static void last_page_grows(void)
 	check_whole(fd, "f", ODD + 1000, 1);
 }
 
+/* Behind the end of the last page is nothing of a file that was passed through before. */
+static void cleared_tail(void)
+{
+	int fd = passed_file("other", SIZE + 4000);
+	char *p;
+
+	OK(close(fd));
+	OK(truncate("other", 0)); /* it is evicted */
+	fd = passed_file("f", ODD);
+	p = map_file(fd, ODD, PROT_READ);
+	for (off_t at = ODD; at % PAGE; at++)
+		EQ(p[at], 0);
+	OK(munmap(p, ODD));
+	/* nor in a gap that a write leaves */
+	EQ(OK(pwrite(fd, "x", 1, ODD + 500)), 1);
+	check_zero(fd, ODD, 500);
+	OK(close(fd));
+	fd = OK(open("f", O_RDONLY | O_CLOEXEC));
+	EQ(size_of(fd), ODD + 501);
+	check_zero(fd, ODD, 500);
+}
+
 static void resize_refused(void)
 {
 	int fd = passed_file("f", SIZE);
@@ -566,6 +588,7 @@ const struct test pass_mount_tests[] = {
 	{ "write_after_failed_write", write_after_failed_write },
 	{ "no_pages_behind_end", no_pages_behind_end },
 	{ "last_page_grows", last_page_grows },
+	{ "cleared_tail", cleared_tail },
 	{ "resize_refused", resize_refused },
 	{ "privileges_refused", privileges_refused },
 	{ "renamed_open", renamed_open },
