@@ -17,8 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 . "$here/pass-lib.sh"
 
 usage="usage: pass-hard.sh [--kernel 6.12|backports] [--long] [BUILD-DIRECTORY [GROUP...]]
-Groups: places users cases programs sizes window random killed hosts (default: all these), and those that fail for now:
-faults (tests of pass_mount.c), budget.
+Groups: places users cases programs sizes window random killed hosts (default: all).
   --long    every size, and more of what is random or repeated
 The build directory is the host's; what runs in the guest is what tests/vm/build-guest has made."
 
@@ -66,20 +65,12 @@ cases()
 expected[end_after_failed_write]='is 4096, not 0'
 expected[append_cleared]='size_of\(fd\) is 1049577, not'
 
-# Faults of vfsdaxfuse: a failed write makes the file longer; setxattr ends the daemon; copy_file_range is refused
-faults=(no_growth privileges_refused moved_mount copied_tail)
-
 group_cases()
 {
 	local names
-	names=$("$host_cases" --list mount | grep -vxF "$(printf '%s\n' "${faults[@]}")")
+	names=$("$host_cases" --list mount)
 	# shellcheck disable=SC2086 # words
 	cases $names
-}
-
-group_faults()
-{
-	cases "${faults[@]}"
 }
 
 # Tests of tests/e2e/fidelity that concern open files, with files that are passed through.
@@ -175,11 +166,6 @@ group_window()
 {
 	check "window: opened in turn" opened_in_turn
 	check "window: open at a time" open_at_a_time
-}
-
-# When the guest ends after this, mappings stay: the daemon gives up 5 s after the unmount, however much is left to do.
-group_budget()
-{
 	check "window: more files than mappings" more_than_mappings
 }
 
@@ -253,7 +239,7 @@ budget()
 {
 	cat >"$work/budget.py" <<-'END'
 		import os, sys
-		N = 700
+		N = 600
 
 		def data(i):
 		    return bytes((i * 7 + k * k) % 251 for k in range(100)) * 81 + bytes(i)
@@ -362,15 +348,43 @@ group_killed()
 	check "kill -9 of the daemon" daemon_killed
 }
 
-# user COMMAND - what a Python program in the guest, which has the file open and mapped, is to do; it answers with a word
+# A Python program of the guest that has the file open and mapped. It answers each word with a word; its end tells how the
+# mapping ended it: 128 and the signal.
 #
 # r: all is what it was in the beginning, by read and by the mapping; e: they are equal; w: write a page, store another;
-# s: the size is the same; o: open anew
-user_program='import mmap, os, sys
+# s: the size is the same; o: open anew; l: read until it fails, for 60 s at most; what is read is the file or,
+# as the window is taken away, pages of it and of zeros, also fewer; p: write; m: load from the mapping
+user_program='import mmap, os, sys, time
 name = sys.argv[1]
+worker = os.fork()
+if worker:
+    status = os.waitpid(worker, 0)[1]
+    sys.exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 fd = os.open(name, os.O_RDWR)
 m = mmap.mmap(fd, 0)
 want = bytearray(os.pread(fd, 1 << 30, 0))
+
+def taken_away(got):
+    n = len(got)
+    return all(got[i:i + 4096] in (want[i:min(i + 4096, n)], bytes(4096)) for i in range(0, n, 4096))
+
+def read_until_error():
+    begin, last, seen = time.monotonic(), "", []
+    while time.monotonic() - begin < 60:
+        try:
+            got = os.pread(fd, 1 << 30, 0)
+            now = "right" if got == want else "taken away" if taken_away(got) else "wrong"
+        except OSError as e:
+            now = os.strerror(e.errno)
+        if now != last:
+            seen.append(f"{time.monotonic() - begin:.1f} s: {now}")
+        last = now
+        if now not in ("right", "taken away"):
+            break
+        time.sleep(0.02)
+    print(*seen, sep=", ", file=sys.stderr, flush=True)
+    return last
+
 for line in sys.stdin:
     word = line.strip()
     try:
@@ -392,6 +406,13 @@ for line in sys.stdin:
         elif word == "o":
             os.close(os.open(name, os.O_RDONLY))
             ok = True
+        elif word == "l":
+            print(read_until_error(), flush=True)
+            continue
+        elif word == "p":
+            ok = os.pwrite(fd, b"W" * 4096, 8192) == 4096
+        elif word == "m":
+            ok = m[4096:8192] == want[4096:8192]
         print("right" if ok else "wrong", flush=True)
     except OSError as e:
         print(os.strerror(e.errno), flush=True)
@@ -419,10 +440,13 @@ asks()
 	}
 }
 
+# end_user [STATUS]
 end_user()
 {
+	local status=0
 	exec {user_in}>&-
-	wait "$user_pid"
+	wait "$user_pid" || status=$?
+	[ "$status" = "${1:-0}" ]
 }
 
 # What the user has written is the host's.
@@ -474,19 +498,20 @@ host_truncates()
 	guest cmp "$mnt/t" - <"$share/t"
 }
 
-# Requests fail when the death is found out, and all can be ended. Of the data nothing is asked: until the next request all is
-# there, and then QEMU takes the window away, which reads as zeros and loses what is written (vfsdaxfuse(8), PASSTHROUGH).
+# What the files have is there until vfsdaxfuse or a program asks the host; then QEMU takes the window away, and it reads as
+# zeros until vfsdaxfuse gives the host up (vfsdaxfuse(8), PASSTHROUGH). From then on all accesses fail.
 host_killed()
 {
 	"$host_fstest" --make "$share/h" 1000001 9
 	start_user "$mnt/h"
 	signal KILL host
-	sleep 1
-	asks r right
-	asks o "*"
+	asks l "Input/output error"
+	cat "$work/user.err"
+	asks p "Input/output error"
 	asks s "[!r]*"
 	asks o "[!r]*"
-	end_user
+	echo m >&"$user_in"
+	end_user 135 # SIGBUS
 	guest umount "$mnt"
 	script 'for i in $(seq 300); do pidof vfsdaxfuse >/dev/null || exit 0; sleep 0.1; done; exit 1'
 	nothing_composed
@@ -500,7 +525,6 @@ vm_name=pass-hard-$kernel-$$
 need_prepared "$host" "$host_cases" "$lab_out/build/tests/e2e/pass_cases"
 trap end_all EXIT
 trap 'exit 1' INT TERM HUP
-# Unmounting comes first: with many files it takes longer than the daemon takes for the host's death (see group_budget).
 [ "${#rest[@]}" != 0 ] || rest=(places users cases programs sizes window random killed hosts)
 
 began="" killed=""
