@@ -11,9 +11,9 @@
  * A variable with one of these attributes is released when its scope ends. It must be initialised
  * at its declaration. Hand the value on with steal_ptr()/steal_fd(), which leave NULL/-1 behind.
  */
-#define _cleanup_(f) __attribute__((cleanup(f)))
-#define _cleanup_free_ _cleanup_(cleanup_freep)
-#define _cleanup_close_ _cleanup_(cleanup_closep)
+#define _cleanup_(f)	 __attribute__((cleanup(f)))
+#define _cleanup_free_	 _cleanup_(cleanup_freep)
+#define _cleanup_close_	 _cleanup_(cleanup_closep)
 #define _cleanup_unlock_ _cleanup_(cleanup_unlockp)
 
 static inline void cleanup_freep(void *p)
@@ -64,4 +64,4 @@ static inline int steal_fd(int *fd)
 	(void)pthread_mutex_lock(CONCAT_(scoped_lock_, __LINE__))
 
 #define CONCAT__(a, b) a##b
-#define CONCAT_(a, b) CONCAT__(a, b)
+#define CONCAT_(a, b)  CONCAT__(a, b)

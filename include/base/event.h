@@ -23,8 +23,8 @@ static inline bool event_is_set(const struct event *e)
 }
 
 /*
- * event_set() - wakes the waiter. The memory of @e may be gone as soon as the waiter has seen it, so
- * this touches nothing afterwards but the futex address.
+ * event_set() - wakes the waiter. The memory of @e may be gone as soon as the waiter has seen it,
+ * so this touches nothing afterwards but the futex address.
  */
 void event_set(struct event *e);
 

@@ -6,8 +6,8 @@
 
 /*
  * Problem: memory that a peer can change under us (a file mapping that the peer truncates, a
- * device's BAR whose decoding was switched off) raises SIGBUS when it is touched, and SIGSEGV where the
- * peer gave less access than it said. A copy that is guarded returns an error instead.
+ * device's BAR whose decoding was switched off) raises SIGBUS when it is touched, and SIGSEGV where
+ * the peer gave less access than it said. A copy that is guarded returns an error instead.
  */
 
 /*

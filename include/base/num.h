@@ -14,7 +14,7 @@
  * A page of the mapping interfaces: what VFIO pins, what pagemap counts and what SETUPMAPPING
  * rounds to on x86-64 is 4 KiB.
  */
-#define PAGE_4K UINT64_C(4096)
+#define PAGE_4K	      UINT64_C(4096)
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b)                                                                                  \
@@ -51,7 +51,7 @@ struct gpa { /* guest-physical address */
 #define FOFF(x) ((struct foff){ (x) })
 #define WOFF(x) ((struct woff){ (x) })
 #define IOVA(x) ((struct iova){ (x) })
-#define GPA(x) ((struct gpa){ (x) })
+#define GPA(x)	((struct gpa){ (x) })
 
 static inline bool is_pow2(uint64_t v)
 {

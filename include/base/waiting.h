@@ -4,8 +4,8 @@
 
 /*
  * Problem: of the threads that serve requests only as many as are useful look for new ones; when
- * all of those came to wait, for the host or for each other, nobody would. The code that waits stands
- * deep in lower layers and knows nothing of that.
+ * all of those came to wait, for the host or for each other, nobody would. The code that waits
+ * stands deep in lower layers and knows nothing of that.
  *
  * Concepts: a thread may leave a hook of its own here. Code that is about to wait for another
  * thread or for a peer, for longer than a short critical section, calls waiting_begin() first,

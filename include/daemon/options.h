@@ -22,7 +22,7 @@ enum io_uring_mode {
 };
 
 enum passthrough_mode {
-	PASSTHROUGH_AUTO,  /* as RO on a read-only mount where the regions are there; else off */
+	PASSTHROUGH_AUTO, /* as RO on a read-only mount where the regions are there; else off */
 	PASSTHROUGH_OFF,
 	PASSTHROUGH_RO,	   /* files that are opened for reading */
 	PASSTHROUGH_FIXED, /* files that are marked, for writing, too */
@@ -30,11 +30,11 @@ enum passthrough_mode {
 };
 
 struct options {
-	char *tag;	   /* NULL: the only device */
-	char *mountpoint;  /* absolute; NULL with probe */
-	char *vhost_user;  /* a socket, or NULL: VFIO */
-	char *pci;	   /* a PCI address, or NULL */
-	char *stats;	   /* a file for counters, or NULL */
+	char *tag;	  /* NULL: the only device */
+	char *mountpoint; /* absolute; NULL with probe */
+	char *vhost_user; /* a socket, or NULL: VFIO */
+	char *pci;	  /* a PCI address, or NULL */
+	char *stats;	  /* a file for counters, or NULL */
 	enum dax_mode dax;
 	enum io_uring_mode io_uring;
 	enum passthrough_mode passthrough;

@@ -25,8 +25,8 @@ void workers_unblock_signal(void);
 
 /*
  * workers_start() - run @n workers on the connection of @fd with slots of @slot_cap bytes.
- * @wake: an eventfd that is signalled when INIT has been answered and when the last worker has ended.
- * Returns 0 or a negative errno; then none runs.
+ * @wake: an eventfd that is signalled when INIT has been answered and when the last worker has
+ * ended. Returns 0 or a negative errno; then none runs.
  */
 int workers_start(struct relay *relay, int fd, int wake, unsigned int n, size_t slot_cap,
 		  struct workers **ret);

@@ -15,15 +15,15 @@
 #include "wire/fuse_proto.h"
 
 /*
- * Concepts: a slot is a pair of buffers in the DMA arena, for one request and its reply, with what a
- * virtqueue needs to describe them. A slot serves one exchange at a time and belongs to one thread
- * meanwhile. Slots are made at start and live as long as the arena.
+ * Concepts: a slot is a pair of buffers in the DMA arena, for one request and its reply, with what
+ * a virtqueue needs to describe them. A slot serves one exchange at a time and belongs to one
+ * thread meanwhile. Slots are made at start and live as long as the arena.
  *
  * Our own requests (INIT, GETATTR, SETUPMAPPING...) take a small slot from a pool. Their unique
  * numbers have the top bit set, so they never meet the kernel's.
  */
 struct client_slot {
-	char *req;	/* 8-byte aligned */
+	char *req; /* 8-byte aligned */
 	char *rep;
 	size_t req_cap; /* bytes */
 	size_t rep_cap;
@@ -32,8 +32,9 @@ struct client_slot {
 	struct dma_seg *segs; /* room for the description of both buffers */
 	unsigned int max_segs;
 	struct client_slot *next; /* in the pool */
-	struct chan_pipe *pipe;	  /* for large replies to the kernel from rep, once there was one; or NULL */
-	bool no_pipe;		  /* there can be none */
+	struct chan_pipe
+		*pipe; /* for large replies to the kernel from rep, once there was one; or NULL */
+	bool no_pipe;  /* there can be none */
 
 	/* What client_exchange() calls once, when the host has the request; NULL: nothing. */
 	void (*meanwhile)(void *arg);
@@ -43,7 +44,7 @@ struct client_slot {
 	struct client_slot **home; /* the spares of its size */
 	/* The number of the request whose asker got a signal; may be NULL. */
 	const _Atomic uint64_t *interrupted;
-	struct client_slot *successor;	 /* while it is being given up */
+	struct client_slot *successor; /* while it is being given up */
 };
 
 struct client {
@@ -58,9 +59,10 @@ struct client {
 	_Atomic bool any_late;	   /* a hint for those who do not hold the lock */
 
 	/*
-	 * A virtual machine's monitor does not tell the guest that the host's daemon is gone. So when
-	 * a request waits for very long, the high-priority queue, which the host serves whatever else
-	 * it does, is asked to do nothing; if even that is not done in time, the device is given up.
+	 * A virtual machine's monitor does not tell the guest that the host's daemon is gone. So
+	 * when a request waits for very long, the high-priority queue, which the host serves
+	 * whatever else it does, is asked to do nothing; if even that is not done in time, the
+	 * device is given up.
 	 */
 	struct client_slot *probe;
 	_Atomic bool probing;
@@ -68,7 +70,8 @@ struct client {
 
 #define CLIENT_HIPRIO (-1) /* as a queue number: the high-priority queue */
 
-/* client_arena_size() - bytes of arena that @nslots slots of these capacities, spares and pool take. */
+/* client_arena_size() - bytes of arena that @nslots slots of these capacities, spares and pool
+ * take. */
 size_t client_arena_size(unsigned int nslots, size_t req_cap, size_t rep_cap);
 
 /* client_create() - 0 or -ENOMEM. @dev is used until client_destroy(). */
@@ -80,8 +83,8 @@ int client_slot_create(struct client *c, size_t req_cap, size_t rep_cap, struct 
 void client_slot_destroy(struct client_slot *s);
 
 /*
- * client_add_spares() - make spare slots. While there is one, a request of the kernel whose asker was
- * killed, and which changes no data, is given up: see client_exchange(). 0 or -ENOMEM.
+ * client_add_spares() - make spare slots. While there is one, a request of the kernel whose asker
+ * was killed, and which changes no data, is given up: see client_exchange(). 0 or -ENOMEM.
  */
 int client_add_spares(struct client *c, size_t req_cap, size_t rep_cap);
 
@@ -111,10 +114,11 @@ int client_getattr(struct client *c, uint64_t nodeid, struct fuse_attr *ret);
 /* client_touch() - set mtime to now, which moves ctime too; @ret: the attributes then, or NULL. */
 int client_touch(struct client *c, uint64_t nodeid, struct fuse_attr *ret);
 /*
- * client_read(), client_write() - @len bytes at @off of an open file, in small requests. -ENODATA: it is
- * shorter.
+ * client_read(), client_write() - @len bytes at @off of an open file, in small requests. -ENODATA:
+ * it is shorter.
  */
-int client_read(struct client *c, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf, size_t len);
+int client_read(struct client *c, uint64_t nodeid, uint64_t fh, uint64_t off, void *buf,
+		size_t len);
 int client_write(struct client *c, uint64_t nodeid, uint64_t fh, uint64_t off, const void *buf,
 		 size_t len);
 /* client_has_xattr() - has the file this extended attribute? */
@@ -142,10 +146,10 @@ struct client_entry {
 };
 
 /*
- * client_list() - what a directory holds, at most @max entries, without "." and ".."; by READDIRPLUS (@plus, which
- * the host must have granted), or by READDIR and LOOKUP, then only directories and regular files.
- * Returns how many, or a negative errno when there is none. The host counts a lookup for each:
- * client_forget() them.
+ * client_list() - what a directory holds, at most @max entries, without "." and ".."; by
+ * READDIRPLUS (@plus, which the host must have granted), or by READDIR and LOOKUP, then only
+ * directories and regular files. Returns how many, or a negative errno when there is none. The host
+ * counts a lookup for each: client_forget() them.
  */
 int client_list(struct client *c, uint64_t nodeid, bool plus, struct client_entry *out,
 		unsigned int max);
@@ -154,8 +158,8 @@ int client_list(struct client *c, uint64_t nodeid, bool plus, struct client_entr
 struct client_slot *client_abandon(struct client_slot *s);
 
 /*
- * client_collect_late() - see to answers that came after all; when c->any_late. What they brought is given
- * back to the host. Not in the middle of an exchange.
+ * client_collect_late() - see to answers that came after all; when c->any_late. What they brought
+ * is given back to the host. Not in the middle of an exchange.
  */
 void client_collect_late(struct client *c);
 

@@ -201,8 +201,8 @@ void inode_learn_end(struct inode *i, uint64_t end, uint64_t asked, uint64_t ns)
 void inode_size_changed(struct inode *i, uint64_t size);
 
 /*
- * inode_size_grown() - a write that the host was asked for at epoch @asked reached to @end: what the
- * host said of the size before is void.
+ * inode_size_grown() - a write that the host was asked for at epoch @asked reached to @end: what
+ * the host said of the size before is void.
  */
 void inode_size_grown(struct inode *i, uint64_t end, uint64_t asked);
 

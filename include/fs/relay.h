@@ -37,14 +37,15 @@ struct relay {
 	/* Constants while workers run. */
 	struct client *client;
 	struct dax *dax; /* NULL: no window, or dax=never */
-	bool by_cost;	 /* data that could use the window goes the cheaper way; else by the window */
-	bool dax_inode;	 /* dax=inode: only files to which the host gives FUSE_ATTR_DAX */
+	bool by_cost; /* data that could use the window goes the cheaper way; else by the window */
+	bool dax_inode; /* dax=inode: only files to which the host gives FUSE_ATTR_DAX */
 	struct inode_table *inodes;
 	struct lock_waits *lock_waits;
 	struct upkeep *upkeep;
 	struct pass *pass; /* NULL: no file is passed through */
 	bool pass_write;   /* also files that are opened for writing */
-	struct woff arena; /* where the window of @dax stands in that of the device, see relay_arena_ops */
+	struct woff arena; /* where the window of @dax stands in that of the device, see
+			      relay_arena_ops */
 	int fuse_fd;	   /* the connection; set before the first request; -1 after its end */
 	struct notifier *notifier; /* set before the first request */
 	struct fuse_init_wish wish;

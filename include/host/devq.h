@@ -14,13 +14,14 @@
  *
  * Theory of operation. A ring is
  *   stopped  - no thread. All setters may be called.
- *   running  - its thread pops chains, calls the handler for each, pushes them as used. The socket's
- *              thread may only call devq_set_call(), devq_stop() and devq_running().
- *   broken   - as running, but the driver gave something that is against the rules, or ring memory
- *              is gone: the thread logged it once, signalled the error fd and takes no more chains.
+ *   running  - its thread pops chains, calls the handler for each, pushes them as used. The
+ * socket's thread may only call devq_set_call(), devq_stop() and devq_running(). broken   - as
+ * running, but the driver gave something that is against the rules, or ring memory is gone: the
+ * thread logged it once, signalled the error fd and takes no more chains.
  *
- * Between requests the thread spins for up to DEVQ_SPIN_NS where that paid of late (struct devq_spin),
- * and sleeps in poll() otherwise. While it does not sleep it asks the driver not to kick.
+ * Between requests the thread spins for up to DEVQ_SPIN_NS where that paid of late (struct
+ * devq_spin), and sleeps in poll() otherwise. While it does not sleep it asks the driver not to
+ * kick.
  */
 
 #define DEVQ_MAX_IOV 1032u /* descriptors of one chain: 4 MiB in pages and the headers */
@@ -118,11 +119,11 @@ int devq_side_push(struct devq_side *s, uint16_t head, uint32_t written, bool *r
 int devq_side_kicks(struct devq_side *s, bool wanted);
 
 /*
- * Whether spinning pays is learned by trying: it does while the time that is spun for each chain that
- * a spin finds is below DEVQ_WAKE_NS. On a machine whose processors are all needed to run the guest,
- * it does not: the guest cannot give more work while the thread holds its processor. When it does
- * not, the thread only sleeps, and sleeps that a spin could have replaced lead to another try; each
- * try in vain doubles how many of them it takes. {0} is the begin.
+ * Whether spinning pays is learned by trying: it does while the time that is spun for each chain
+ * that a spin finds is below DEVQ_WAKE_NS. On a machine whose processors are all needed to run the
+ * guest, it does not: the guest cannot give more work while the thread holds its processor. When it
+ * does not, the thread only sleeps, and sleeps that a spin could have replaced lead to another try;
+ * each try in vain doubles how many of them it takes. {0} is the begin.
  */
 struct devq_spin {
 	bool on;	    /* spin before sleeping */

@@ -31,7 +31,7 @@
 struct vhost_backend_config {
 	char tag[VHOST_TAG_MAX]; /* zero-padded */
 	unsigned int num_request_queues;
-	uint64_t window;		 /* bytes; 0: none is offered */
+	uint64_t window; /* bytes; 0: none is offered */
 	struct host_quirks quirks;
 	struct shm_channel *channel;	 /* outlives the back end */
 	devq_handler *handle;		 /* called by queue threads */

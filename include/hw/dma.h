@@ -8,8 +8,8 @@
 #include "base/num.h"
 
 /*
- * Concepts: the arena is allocated once, mapped for the device once by the transport, cut up once at
- * start (dma_alloc) and freed as a whole. The device sees it at addresses (IOVA) that are the
+ * Concepts: the arena is allocated once, mapped for the device once by the transport, cut up once
+ * at start (dma_alloc) and freed as a whole. The device sees it at addresses (IOVA) that are the
  * transport's choice and not contiguous in general; they are known per 4 KiB page.
  *
  * Threads: create, alloc and destroy from one thread; after the transport has set the addresses

@@ -43,8 +43,8 @@ unsigned int pass_regions_list(const char *sys, struct pass_region *out, unsigne
  * pass_regions_choose() - which of @n regions is the window's, and which is for metadata.
  * @start, @size: the window, in guest-physical addresses. The window's region lies in it; there the
  * namespace's own data is in front, so it begins behind @start. The metadata's is the only other
- * one of ours. Returns 0, or -ENODEV: none lies in the window; -EPERM: that one is not ours; -ENXIO:
- * there is none for metadata; -ENOTUNIQ: there is more than one.
+ * one of ours. Returns 0, or -ENODEV: none lies in the window; -EPERM: that one is not ours;
+ * -ENXIO: there is none for metadata; -ENOTUNIQ: there is more than one.
  */
 int pass_regions_choose(const struct pass_region *all, unsigned int n, uint64_t start,
 			uint64_t size, struct pass_region *ret_window,

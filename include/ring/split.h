@@ -11,9 +11,9 @@
 
 /*
  * VIRTIO 1.2, 2.7 "Split Virtqueues". All fields are little-endian. A ring has three areas:
- * descriptors (written by the driver), avail (by the driver), used (by the device). Both sides count
- * entries in free-running 16-bit indices; the slot is the index modulo the size of the queue, which
- * is a power of two.
+ * descriptors (written by the driver), avail (by the driver), used (by the device). Both sides
+ * count entries in free-running 16-bit indices; the slot is the index modulo the size of the queue,
+ * which is a power of two.
  */
 
 #define RING_MAX_SIZE 32768u /* VIRTIO 1.2, 2.7: "maximum Queue Size value is 32768" */

@@ -18,8 +18,8 @@ struct fs_dev {
 	uint64_t offered;  /* feature bits of the device */
 	uint64_t features; /* those of them that are used */
 	char tag[FS_DEV_TAG_MAX + 1];
-	struct virtq hiprio;	 /* VIRTIO 1.2, 5.11.2: FORGET and INTERRUPT */
-	struct virtq *request;	 /* num_request of them */
+	struct virtq hiprio;   /* VIRTIO 1.2, 5.11.2: FORGET and INTERRUPT */
+	struct virtq *request; /* num_request of them */
 	unsigned int num_request;
 	struct virtio_window window; /* size 0: the device has none */
 
@@ -37,10 +37,10 @@ struct fs_dev_params {
 };
 
 /*
- * fs_dev_start() - take @t through the initialisation of VIRTIO 1.2, 3.1.1 until DRIVER_OK: features,
- * arena, queues, window; and start the thread that handles interrupts.
- * @why: receives one sentence when it fails. @t is owned by the device from here on, also on failure.
- * Returns 0 and the device in *ret (end it with fs_dev_stop()), or a negative errno.
+ * fs_dev_start() - take @t through the initialisation of VIRTIO 1.2, 3.1.1 until DRIVER_OK:
+ * features, arena, queues, window; and start the thread that handles interrupts.
+ * @why: receives one sentence when it fails. @t is owned by the device from here on, also on
+ * failure. Returns 0 and the device in *ret (end it with fs_dev_stop()), or a negative errno.
  */
 int fs_dev_start(struct virtio_transport *t, const struct fs_dev_params *params, char *why,
 		 size_t why_size, struct fs_dev **ret);

@@ -13,8 +13,8 @@ struct virtio_transport;
 /* VIRTIO 1.2, 4.1.4.3 and 2.7: where the three areas of a virtqueue are. */
 struct virtio_queue_setup {
 	unsigned int index;
-	unsigned int size;   /* entries, a power of two, at most queue_max_size() */
-	void *desc;	     /* in this process's memory, inside the arena of dma_map() */
+	unsigned int size; /* entries, a power of two, at most queue_max_size() */
+	void *desc;	   /* in this process's memory, inside the arena of dma_map() */
 	void *avail;
 	void *used;
 	struct iova desc_iova;
@@ -40,8 +40,8 @@ struct virtio_place {
 /*
  * All functions return 0 or a negative errno unless said otherwise; -ENODEV and -ENOTCONN mean that
  * the device is gone. They are called by one thread at a time, but kick() and failed(), which any
- * thread may call at any time between setup and close(). What the device says is not trusted: values
- * out of range are -EPROTO.
+ * thread may call at any time between setup and close(). What the device says is not trusted:
+ * values out of range are -EPROTO.
  */
 struct virtio_transport_ops {
 	const char *name;	/* "vfio-pci", "vhost-user" */
@@ -96,8 +96,8 @@ struct virtio_transport {
 	const struct virtio_transport_ops *ops;
 	/*
 	 * Set by the owner before close(): the device has failed and is not to be given to another
-	 * driver. That would probe it, and QEMU 11.1 ends the virtual machine when the configuration
-	 * of a device is read whose back end is gone.
+	 * driver. That would probe it, and QEMU 11.1 ends the virtual machine when the
+	 * configuration of a device is read whose back end is gone.
 	 */
 	bool lost;
 };

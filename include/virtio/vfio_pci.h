@@ -16,19 +16,16 @@ struct virtio_pci_choice {
 };
 
 /*
- * virtio_pci_open() - find the one virtio-fs device (1af4:105a) that fits @choice, take it over from
- * its kernel driver (driver_override to vfio-pci), open it with VFIO type 1, map what is needed. The
- * device is left reset.
+ * virtio_pci_open() - find the one virtio-fs device (1af4:105a) that fits @choice, take it over
+ * from its kernel driver (driver_override to vfio-pci), open it with VFIO type 1, map what is
+ * needed. The device is left reset.
  * @why: receives one sentence for a person when it fails (at most @why_size bytes).
- * Returns 0 and the transport in *ret (release with ops->close(), which gives the device back to the
- * driver it came from), or a negative errno:
- *  -ENODEV   no virtio-fs device, or none with this tag or address
- *  -ENOTUNIQ more than one, and @choice does not say which
- *  -EBUSY    the kernel has it mounted, or another process drives it
- *  -EPERM, -EACCES  no permission
- *  -ENXIO    no IOMMU group, or VFIO is not in this kernel
- *  -ENOTSUP  the device is not modern, or lacks a structure that is needed
- *  -EPROTO   its capabilities contradict each other or its BARs
+ * Returns 0 and the transport in *ret (release with ops->close(), which gives the device back to
+ * the driver it came from), or a negative errno: -ENODEV   no virtio-fs device, or none with this
+ * tag or address -ENOTUNIQ more than one, and @choice does not say which -EBUSY    the kernel has
+ * it mounted, or another process drives it -EPERM, -EACCES  no permission -ENXIO    no IOMMU group,
+ * or VFIO is not in this kernel -ENOTSUP  the device is not modern, or lacks a structure that is
+ * needed -EPROTO   its capabilities contradict each other or its BARs
  */
 int virtio_pci_open(const struct virtio_pci_choice *choice, char *why, size_t why_size,
 		    struct virtio_transport **ret);

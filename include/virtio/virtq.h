@@ -22,14 +22,14 @@
  * events of their owners.
  *
  * Locks: virtq.lock guards everything in struct virtq but the constants. It is the innermost lock;
- * nothing is called with it held but transport->kick() and waiting_begin(). The rule of sleeping: whenever the lock is
- * free and sleepers > 0, the device has been asked (used_event or the avail flags) to interrupt for
- * the next used entry, and the used ring was empty after that was asked.
+ * nothing is called with it held but transport->kick() and waiting_begin(). The rule of sleeping:
+ * whenever the lock is free and sleepers > 0, the device has been asked (used_event or the avail
+ * flags) to interrupt for the next used entry, and the used ring was empty after that was asked.
  *
- * The device is not trusted: a used entry with an id out of range or not in flight, or with a length
- * above what was offered, declares the queue broken: every request in flight and every later one ends
- * with -EIO. Memory handed to a device that broke the rules may only be used again after the device
- * was reset; the owner of all queues does that (virtio/fs_dev.h).
+ * The device is not trusted: a used entry with an id out of range or not in flight, or with a
+ * length above what was offered, declares the queue broken: every request in flight and every later
+ * one ends with -EIO. Memory handed to a device that broke the rules may only be used again after
+ * the device was reset; the owner of all queues does that (virtio/fs_dev.h).
  */
 struct virtq_req {
 	struct vring_desc *table; /* in the arena, for the indirect descriptors; table_max of them */
@@ -67,17 +67,18 @@ struct virtq {
 	pthread_mutex_t lock;
 	pthread_cond_t space;	     /* descriptors were freed, or the queue broke */
 	struct virtq_req **inflight; /* by head descriptor */
-	uint16_t *next;		     /* links of chains and of the free list; not in shared memory */
+	uint16_t *next; /* links of chains and of the free list; not in shared memory */
 	uint16_t free_head;
 	unsigned int num_free;
 	uint16_t avail_idx;
 	_Atomic uint16_t last_used;
 	unsigned int sleepers; /* also those that wait for space */
-	int broken; /* 0, or the negative errno that every request gets */
+	int broken;	       /* 0, or the negative errno that every request gets */
 
 	/* How long a spin for a completion is worth while, in ns; a hint, so relaxed accesses. */
 	_Atomic uint32_t spin_ns;
-	_Atomic uint32_t found_ns; /* mean of the spins that found something, where others count as 0 */
+	_Atomic uint32_t
+		found_ns; /* mean of the spins that found something, where others count as 0 */
 	_Atomic uint32_t spinners;
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_kicks;
@@ -96,8 +97,8 @@ void virtq_fini(struct virtq *q);
 /*
  * virtq_submit() - put a request on the queue: @n_out segments that the device reads, then @n_in
  * that it writes. Waits while the queue is full; a request is never dropped.
- * Returns 0 (virtq_wait() must follow), -E2BIG when it has more segments than a request may have, or
- * the queue's error when it is broken.
+ * Returns 0 (virtq_wait() must follow), -E2BIG when it has more segments than a request may have,
+ * or the queue's error when it is broken.
  */
 int virtq_submit(struct virtq *q, struct virtq_req *req, const struct dma_seg *out,
 		 unsigned int n_out, const struct dma_seg *in, unsigned int n_in);
@@ -110,8 +111,8 @@ int virtq_submit(struct virtq *q, struct virtq_req *req, const struct dma_seg *o
 int virtq_wait(struct virtq *q, struct virtq_req *req, uint32_t *ret_len);
 
 /*
- * virtq_set_spin() - how long the next virtq_wait() looks at the used ring before it sleeps, in ns, 0
- * to 3 s; for measurements. Later ones adapt it again.
+ * virtq_set_spin() - how long the next virtq_wait() looks at the used ring before it sleeps, in ns,
+ * 0 to 3 s; for measurements. Later ones adapt it again.
  */
 void virtq_set_spin(struct virtq *q, uint32_t ns);
 

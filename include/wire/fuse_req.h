@@ -10,12 +10,12 @@
 
 /* What an opcode carries behind fuse_in_header, in this order: fixed part, names, the rest. */
 struct fuse_op_info {
-	const char *name;      /* "LOOKUP"; NULL: an opcode this table does not know */
-	uint16_t in_size;      /* bytes of the fixed part */
-	uint16_t out_size;     /* bytes of the fixed part of a successful reply */
-	uint8_t names;	       /* NUL-terminated strings behind the fixed part: 0 to 2 */
-	bool no_reply : 1;     /* the protocol forbids a reply (FORGET, BATCH_FORGET) */
-	bool out_sized : 1;    /* the fixed part holds the size of the reply's payload */
+	const char *name;   /* "LOOKUP"; NULL: an opcode this table does not know */
+	uint16_t in_size;   /* bytes of the fixed part */
+	uint16_t out_size;  /* bytes of the fixed part of a successful reply */
+	uint8_t names;	    /* NUL-terminated strings behind the fixed part: 0 to 2 */
+	bool no_reply : 1;  /* the protocol forbids a reply (FORGET, BATCH_FORGET) */
+	bool out_sized : 1; /* the fixed part holds the size of the reply's payload */
 };
 
 #define FUSE_OP_MAX 64u /* the table's size; opcodes at and above it are unknown */

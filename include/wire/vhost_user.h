@@ -12,11 +12,11 @@
  * machine monitor (or our driver); the back end serves the device.
  */
 
-#define VHU_VERSION	   0x1u
-#define VHU_VERSION_MASK   0x3u
-#define VHU_REPLY	   0x4u
-#define VHU_NEED_REPLY	   0x8u
-#define VHU_FLAGS_KNOWN	   (VHU_VERSION_MASK | VHU_REPLY | VHU_NEED_REPLY)
+#define VHU_VERSION		0x1u
+#define VHU_VERSION_MASK	0x3u
+#define VHU_REPLY		0x4u
+#define VHU_NEED_REPLY		0x8u
+#define VHU_FLAGS_KNOWN		(VHU_VERSION_MASK | VHU_REPLY | VHU_NEED_REPLY)
 
 #define VHU_F_PROTOCOL_FEATURES 30 /* feature bit VHOST_USER_F_PROTOCOL_FEATURES */
 
@@ -90,7 +90,7 @@ struct vhu_vring_addr {
 	uint64_t log_guest_addr;
 };
 
-#define VHU_VRING_INDEX_MASK 0xffu   /* in the u64 of KICK, CALL and ERR */
+#define VHU_VRING_INDEX_MASK 0xffu /* in the u64 of KICK, CALL and ERR */
 #define VHU_VRING_NOFD_MASK  0x100u
 
 struct vhu_mem_region {
@@ -121,7 +121,7 @@ struct vhu_config {
 	uint32_t flags;
 	uint8_t region[VHU_CONFIG_MAX];
 };
-#define VHU_CONFIG_HDR_SIZE offsetof(struct vhu_config, region)
+#define VHU_CONFIG_HDR_SIZE   offsetof(struct vhu_config, region)
 
 #define VHU_SHMEM_MAX_REGIONS 256
 

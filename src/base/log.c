@@ -58,6 +58,7 @@ bool log_rate_ok(_Atomic uint64_t *state)
 	uint64_t last = atomic_load_explicit(state, memory_order_relaxed);
 
 	/* relaxed: only the number itself is exchanged, and one loser too many is harmless */
-	return last != now && atomic_compare_exchange_strong_explicit(
-				      state, &last, now, memory_order_relaxed, memory_order_relaxed);
+	return last != now &&
+	       atomic_compare_exchange_strong_explicit(state, &last, now, memory_order_relaxed,
+						       memory_order_relaxed);
 }

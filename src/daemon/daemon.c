@@ -34,18 +34,18 @@
 
 struct daemon {
 	const struct options *o;
-	int signals; /* signalfd */
-	int wake;    /* eventfd, see workers_start() */
+	int signals;	    /* signalfd */
+	int wake;	    /* eventfd, see workers_start() */
 	uint32_t max_write; /* bytes that a slot takes */
 	struct fs_dev *dev;
 	struct relay relay;
 	struct pass_params pass_params; /* ops NULL: there are no regions for it */
-	struct pass *pass;		/* relay.pass, and without passthrough what has the window */
+	struct pass *pass; /* relay.pass, and without passthrough what has the window */
 	struct mount mount;
 	int mounts; /* /proc/self/mounts; poll(2) reports POLLPRI when the mount table changes */
 	struct workers *workers;
 	struct rings *rings; /* NULL: all requests come by /dev/fuse */
-	bool unmounted; /* by others */
+	bool unmounted;	     /* by others */
 };
 
 /* What one request can hold: as much as asked for, but no more than this kernel ever sends. */
@@ -96,8 +96,8 @@ static void daemon_say_no_pass(const struct daemon *d, const char *why)
 }
 
 /*
- * Has the kernel the window as persistent memory? Then VFIO cannot map it. Otherwise say why not, if
- * passthrough was asked for, and go on without.
+ * Has the kernel the window as persistent memory? Then VFIO cannot map it. Otherwise say why not,
+ * if passthrough was asked for, and go on without.
  */
 static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 {
@@ -111,16 +111,19 @@ static bool daemon_find_regions(struct daemon *d, struct virtio_transport *t)
 		daemon_say_no_pass(d, "the device has no window that is memory of this machine");
 		return false;
 	}
-	r = pass_regions_choose(all, pass_regions_list("/sys", all, PASS_REGIONS_MAX), w.phys, w.size,
-				&p->window, &p->meta);
+	r = pass_regions_choose(all, pass_regions_list("/sys", all, PASS_REGIONS_MAX), w.phys,
+				w.size, &p->window, &p->meta);
 	if (r < 0) {
-		daemon_say_no_pass(
-			d, r == -ENODEV ? "the kernel has no fsdax namespace over the window "
-					  "(vfsdax-window setup makes it)" :
-			   r == -EPERM	? "the kernel's namespace over the window was not made by vfsdax-window setup" :
-			   r == -ENXIO	? "there is no fsdax namespace for metadata beside that of the window "
-					  "(vfsdax-window setup makes it)" :
-					  "there is more than one fsdax namespace beside that of the window");
+		daemon_say_no_pass(d, r == -ENODEV
+					      ? "the kernel has no fsdax namespace over the window "
+						"(vfsdax-window setup makes it)"
+				      : r == -EPERM ? "the kernel's namespace over the window was "
+						      "not made by vfsdax-window setup"
+				      : r == -ENXIO ? "there is no fsdax namespace for metadata "
+						      "beside that of the window "
+						      "(vfsdax-window setup makes it)"
+						    : "there is more than one fsdax namespace "
+						      "beside that of the window");
 		return r != -ENODEV;
 	}
 	p->window_start = w.phys;
@@ -170,8 +173,8 @@ static int daemon_open_device(struct daemon *d, unsigned int rings)
 	char why[256] = "";
 	int r;
 
-	r = o->vhost_user ? vhost_user_open(o->vhost_user, why, sizeof(why), &t) :
-			    virtio_pci_open(&choice, why, sizeof(why), &t);
+	r = o->vhost_user ? vhost_user_open(o->vhost_user, why, sizeof(why), &t)
+			  : virtio_pci_open(&choice, why, sizeof(why), &t);
 	if (r == 0)
 		params.window_unmapped = daemon_find_regions(d, t);
 	if (r == 0)
@@ -182,8 +185,8 @@ static int daemon_open_device(struct daemon *d, unsigned int rings)
 }
 
 /*
- * The memory of the window, if there is any: all of it, or, while the kernel has it for passthrough, a
- * part of it.
+ * The memory of the window, if there is any: all of it, or, while the kernel has it for
+ * passthrough, a part of it.
  */
 static void daemon_find_window(struct daemon *d, struct dax_params *params)
 {
@@ -230,7 +233,8 @@ static int daemon_open_window(struct daemon *d)
 	}
 	daemon_find_window(d, &params);
 	if (!params.size && d->o->dax == DAX_ALWAYS) {
-		log_err("dax=always: the kernel has the window (vfsdax-window remove gives it back)");
+		log_err("dax=always: the kernel has the window (vfsdax-window remove gives it "
+			"back)");
 		return -EBUSY;
 	}
 	if (!params.size)
@@ -334,8 +338,8 @@ static int daemon_start(struct daemon *d)
 	d->relay.wish.max_background = (uint16_t)MAX(4 * d->o->max_threads, BACKGROUND_MIN);
 
 	if (rings) {
-		r = rings_open(&d->relay, d->o->max_threads, relay_slot_cap(d->max_write), d->max_write,
-			       d->wake, &d->rings);
+		r = rings_open(&d->relay, d->o->max_threads, relay_slot_cap(d->max_write),
+			       d->max_write, d->wake, &d->rings);
 		if (r < 0) {
 			log_err("io_uring=on: %s%s", strerror(-r),
 				r == -EPERM ? " (kernel.io_uring_disabled?)" : "");
@@ -478,8 +482,7 @@ static void daemon_unmount(struct daemon *d)
 		if (daemon_wait(d, 100) == SIGTERM)
 			break;
 	if (!workers_ended(d->workers))
-		log_warn("%s is still in use: its users get errors from now on",
-			 d->o->mountpoint);
+		log_warn("%s is still in use: its users get errors from now on", d->o->mountpoint);
 }
 
 /*
@@ -593,7 +596,11 @@ static void daemon_detach(int ready)
 int daemon_run(const struct options *o, int ready)
 {
 	struct daemon d = {
-		.o = o, .signals = -1, .wake = -1, .mounts = -1, .mount.fd = -1,
+		.o = o,
+		.signals = -1,
+		.wake = -1,
+		.mounts = -1,
+		.mount.fd = -1,
 	};
 	int r, status = EXIT_OK;
 

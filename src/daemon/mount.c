@@ -194,7 +194,8 @@ static int mount_by_libfuse(const struct mount_opts *o, const char *source, stru
 		fuse_session_destroy(se);
 		return -EIO;
 	}
-	/* A descriptor of our own: libfuse closes its one when it unmounts, before the threads end. */
+	/* A descriptor of our own: libfuse closes its one when it unmounts, before the threads end.
+	 */
 	m->session = se;
 	m->fd = fcntl(fuse_session_fd(se), F_DUPFD_CLOEXEC, 3);
 	if (m->fd < 0) {

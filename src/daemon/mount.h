@@ -11,7 +11,7 @@ struct fuse_session;
 struct mount {
 	int fd; /* /dev/fuse; -1: nothing is mounted */
 	const char *mountpoint;
-	bool detached; /* mount_unmount() was called */
+	bool detached;		      /* mount_unmount() was called */
 	struct fuse_session *session; /* of a mount that libfuse made, or NULL */
 };
 

@@ -21,7 +21,10 @@ enum {
 	KEY_PASSTHROUGH,
 };
 
-#define OPT(t, m, v) { t, offsetof(struct options, m), v }
+#define OPT(t, m, v)                                                                               \
+	{                                                                                          \
+		t, offsetof(struct options, m), v                                                  \
+	}
 
 static const struct fuse_opt option_list[] = {
 	OPT("-f", foreground, 1),
@@ -59,31 +62,38 @@ const char *options_usage(void)
 	       "    -d, --debug             say what happens; implies -f\n"
 	       "    -h, --help              print this help\n"
 	       "    -V, --version           print the version\n"
-	       "    --probe                 mount nothing; print the device, its window and its speed\n"
+	       "    --probe                 mount nothing; print the device, its window and its "
+	       "speed\n"
 	       "    --pci=ADDRESS           the PCI address of the device\n"
 	       "    --vhost-user=SOCKET     use a vhost-user back end on this machine, no VM\n"
 	       "    -o OPTION[,OPTION...]   mount options:\n"
-	       "        dax=always          use the window for all data that can, and fail without one\n"
+	       "        dax=always          use the window for all data that can, and fail without "
+	       "one\n"
 	       "        dax=inode           use the window for files that the host marks so\n"
 	       "        dax=never           do not use the window\n"
 	       "        io_uring=on         take requests over io_uring, and fail without it\n"
 	       "        io_uring=off        take requests from /dev/fuse\n"
 	       "        io_uring=auto       take the faster way (the default; now as off)\n"
 	       "        passthrough=off     serve all requests ourselves\n"
-	       "        passthrough=ro      let the kernel read files through the window by itself\n"
-	       "        passthrough=fixed   let it read and write files that are marked; see the manual\n"
+	       "        passthrough=ro      let the kernel read files through the window by "
+	       "itself\n"
+	       "        passthrough=fixed   let it read and write files that are marked; see the "
+	       "manual\n"
 	       "        passthrough=all     let it read and write all files; see the manual\n"
-	       "        passthrough=auto    ro on a read-only mount where that can be had, else off (default)\n"
+	       "        passthrough=auto    ro on a read-only mount where that can be had, else "
+	       "off (default)\n"
 	       "        max_threads=N       requests served at a time (1 to 64, default 8)\n"
 	       "        max_write=BYTES         data of one request (4096 to 16777216, default "
 	       "1048576)\n"
 	       "        queue_size=N        entries of a virtqueue at most (16 to 1024)\n"
 	       "        stats=FILE          write counters to FILE on SIGUSR1 and at the end\n"
-	       "        remount,ro          change a mount that is there to read-only; also rw and others\n"
+	       "        remount,ro          change a mount that is there to read-only; also rw and "
+	       "others\n"
 	       "        ro, nosuid, nodev, noexec, noatime, allow_root, ...  as in mount(8)\n";
 }
 
-/* One of @names, which end with NULL: its index, or -1 and a message. @rule: what they are, for a person. */
+/* One of @names, which end with NULL: its index, or -1 and a message. @rule: what they are, for a
+ * person. */
 static int option_word(const char *option, const char *value, const char *const *names,
 		       const char *rule)
 {

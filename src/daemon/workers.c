@@ -20,9 +20,9 @@
 /*
  * Theory of operation
  *
- * The kernel wakes a thread that sleeps in read() for each request, and that wake-up costs more than
- * a small request does. So a worker that has served one looks for the next without sleeping for a
- * short time, if the last ones came quickly, and no more workers than are useful look.
+ * The kernel wakes a thread that sleeps in read() for each request, and that wake-up costs more
+ * than a small request does. So a worker that has served one looks for the next without sleeping
+ * for a short time, if the last ones came quickly, and no more workers than are useful look.
  *
  * A worker is in one of these states:
  *
@@ -35,15 +35,15 @@
  *           are active.
  *
  * Rule: while the file system is mounted, some worker is active, or none is parked. Whoever leaves
- * ACTIVE as the last one wakes a parked worker, and makes it active in the same step. As an active worker does
- * not wait for anything (but for a turn of a lock that is held for a short time), a request is seen
- * soon, whatever the others do.
+ * ACTIVE as the last one wakes a parked worker, and makes it active in the same step. As an active
+ * worker does not wait for anything (but for a turn of a lock that is held for a short time), a
+ * request is seen soon, whatever the others do.
  *
  * More are made active when one finds its next request there at once BACKLOG_MIN times in a row:
  * then requests queue up. When such a help finds nothing to do it parks again, and if it has served
- * few requests, it takes twice as many in a row to wake one the next time, up to BACKLOG_MAX. (Handing
- * the reading over before each long copy was worse: 13 % for 1 MiB with one reader, 20 % with four,
- * 25 % for 128 KiB, under TCG with 2 CPUs.)
+ * few requests, it takes twice as many in a row to wake one the next time, up to BACKLOG_MAX.
+ * (Handing the reading over before each long copy was worse: 13 % for 1 MiB with one reader, 20 %
+ * with four, 25 % for 128 KiB, under TCG with 2 CPUs.)
  *
  * all->lock guards active, parked, backlog and worker->state; it is held for a few instructions
  * and nothing is called under it.
@@ -59,8 +59,9 @@ enum worker_state { WORKER_PARKED, WORKER_ACTIVE, WORKER_AWAY };
 #define SPIN_HELP     (20 * NSEC_PER_US) /* how long one of several active ones looks */
 
 /*
- * The gap before a sleeper has that thread's wake-up in it, so that who sleeps would go on sleeping: now and
- * then it looks all the same. Sleeps until it does; twice as many after each look for nothing.
+ * The gap before a sleeper has that thread's wake-up in it, so that who sleeps would go on
+ * sleeping: now and then it looks all the same. Sleeps until it does; twice as many after each look
+ * for nothing.
  */
 #define TRY_MIN 8u
 #define TRY_MAX 1024u
@@ -190,7 +191,9 @@ static bool park_spare(struct worker *w)
 		return false;
 	backlog = atomic_load_explicit(&all->backlog, memory_order_relaxed);
 	backlog = w->served < 2 * backlog ? backlog * 2 : backlog / 2;
-	backlog = backlog < BACKLOG_MIN ? BACKLOG_MIN : backlog > BACKLOG_MAX ? BACKLOG_MAX : backlog;
+	backlog = backlog < BACKLOG_MIN	  ? BACKLOG_MIN
+		  : backlog > BACKLOG_MAX ? BACKLOG_MAX
+					  : backlog;
 	atomic_store_explicit(&all->backlog, backlog, memory_order_relaxed);
 	w->state = WORKER_AWAY;
 	all->active--;
@@ -226,7 +229,8 @@ static uint64_t worker_spin_ns(struct worker *w)
 	return SPIN_GAP_MAX;
 }
 
-/* A request has come after this time; with long gaps and no sleep counted, after a look all the same. */
+/* A request has come after this time; with long gaps and no sleep counted, after a look all the
+ * same. */
 static void worker_note_gap(struct worker *w, uint64_t gap, bool seen)
 {
 	if (w->gap <= SPIN_GAP_MAX || w->sleeps) {

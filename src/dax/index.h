@@ -11,10 +11,10 @@
 struct extent;
 
 /*
- * Concepts: the file is divided into leaves of 32 MiB. The directory holds a pointer to each leaf, a
- * leaf is a sorted array of the extents that show a part of it; a larger extent stands in each leaf
- * that it touches. Leaves and directories never change once they are published: a change publishes
- * a copy, and what it replaced is handed to the caller for release after pin_wait().
+ * Concepts: the file is divided into leaves of 32 MiB. The directory holds a pointer to each leaf,
+ * a leaf is a sorted array of the extents that show a part of it; a larger extent stands in each
+ * leaf that it touches. Leaves and directories never change once they are published: a change
+ * publishes a copy, and what it replaced is handed to the caller for release after pin_wait().
  *
  * Threads: index_find() needs a pin (pin.h) and nothing else. Changes need the inode's lock.
  */
@@ -51,8 +51,8 @@ struct extent *index_find(const struct index *ix, struct foff off);
 struct extent *index_next(const struct index *ix, struct foff off);
 
 /*
- * index_replace() - put @e in, in place of every extent inside its block, in one step for readers of
- * one leaf. No extent may stick out of that block. Returns 0, or -ENOMEM: nothing changed.
+ * index_replace() - put @e in, in place of every extent inside its block, in one step for readers
+ * of one leaf. No extent may stick out of that block. Returns 0, or -ENOMEM: nothing changed.
  */
 int index_replace(struct index *ix, struct extent *e, struct index_garbage **garbage);
 

@@ -13,7 +13,7 @@
 #include "base/time.h"
 #include "pin.h"
 
-#define WAIT_SPINS 200u
+#define WAIT_SPINS  200u
 #define WAIT_NAP_NS (20 * (long)NSEC_PER_US)
 
 /* Slots are never freed, only handed on, so a scan needs no lock. */
@@ -72,8 +72,8 @@ int pin_begin(void)
 	if (!s && !(s = pin_slot_get()))
 		return -ENOMEM;
 	/*
-	 * relaxed load: an old epoch only makes a remover wait without need. seq_cst store: it stands
-	 * before the loads of the index (see pin.h).
+	 * relaxed load: an old epoch only makes a remover wait without need. seq_cst store: it
+	 * stands before the loads of the index (see pin.h).
 	 */
 	atomic_store_explicit(&s->epoch, atomic_load_explicit(&pin_epoch, memory_order_relaxed),
 			      memory_order_seq_cst);

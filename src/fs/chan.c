@@ -14,7 +14,8 @@
 
 int chan_clone(int fd, bool nonblock)
 {
-	_cleanup_close_ int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC | (nonblock ? O_NONBLOCK : 0));
+	_cleanup_close_ int clone =
+		open("/dev/fuse", O_RDWR | O_CLOEXEC | (nonblock ? O_NONBLOCK : 0));
 	uint32_t master = (uint32_t)fd;
 
 	if (clone < 0 || ioctl(clone, FUSE_DEV_IOC_CLONE, &master) < 0)

@@ -126,7 +126,9 @@ int client_write(struct client *c, uint64_t nodeid, uint64_t fh, uint64_t off, c
 {
 	for (size_t done = 0; done < len;) {
 		size_t part = MIN(len - done, (size_t)OWN_DATA);
-		struct fuse_write_in in = { .fh = fh, .offset = off + done, .size = (uint32_t)part };
+		struct fuse_write_in in = { .fh = fh,
+					    .offset = off + done,
+					    .size = (uint32_t)part };
 		struct fuse_write_out out;
 		int r = client_own_call(c, &(struct client_call){ .opcode = FUSE_WRITE,
 								  .nodeid = nodeid,

@@ -29,7 +29,8 @@ static void client_probe(void *arg)
 		.h = { .len = sizeof(*forget), .opcode = FUSE_FORGET, .nodeid = FUSE_ROOT_ID },
 	};
 	n = dma_segments(c->dev->arena, s->req, sizeof(*forget), s->segs, s->max_segs);
-	if (n > 0 && virtq_submit(&c->dev->hiprio, &s->vreq, s->segs, (unsigned int)n, NULL, 0) == 0)
+	if (n > 0 &&
+	    virtq_submit(&c->dev->hiprio, &s->vreq, s->segs, (unsigned int)n, NULL, 0) == 0)
 		while (!virtq_done(&c->dev->hiprio, &s->vreq)) {
 			if (time_now_ns() > until) {
 				/* The slot stays the queue's until the device is reset. */

@@ -267,7 +267,7 @@ int devq_side_spin(struct devq_side *s, uint64_t ns, const atomic_bool *stop)
 }
 
 /* A sleep shorter than this could have been a spin (it includes the wake-up). */
-#define QUICK_NS  (2 * DEVQ_SPIN_NS)
+#define QUICK_NS (2 * DEVQ_SPIN_NS)
 /* A try may spin for so long in vain: threads need a moment to find their processors. */
 #define CREDIT_NS 1000000
 #define VAIN_MAX  12u /* then a try is seldom enough: 1 ms in 4096 sleeps */

@@ -61,8 +61,8 @@ static int fs_transfer(struct fs_transfer *t, struct iov_cursor *mem, size_t len
 
 		if (!n)
 			break;
-		got = t->write ? pwritev2(t->fd, iov, (int)n, at, 0) :
-				 preadv2(t->fd, iov, (int)n, at, 0);
+		got = t->write ? pwritev2(t->fd, iov, (int)n, at, 0)
+			       : preadv2(t->fd, iov, (int)n, at, 0);
 		if (got < 0)
 			return -errno;
 		t->done += (size_t)got;

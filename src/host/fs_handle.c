@@ -163,8 +163,8 @@ static int fs_open(struct fs_call *c, bool dir)
 		return -ENOTDIR;
 	if (!dir && S_ISDIR(i.i->type))
 		return -EISDIR;
-	flags = dir ? O_RDONLY | O_DIRECTORY | (int)(in->flags & O_NOATIME) :
-		      fs_open_flags(c->s, in->flags);
+	flags = dir ? O_RDONLY | O_DIRECTORY | (int)(in->flags & O_NOATIME)
+		    : fs_open_flags(c->s, in->flags);
 	if (flags < 0)
 		return flags;
 	out.open_flags = fs_open_reply_flags(c, dir, flags);

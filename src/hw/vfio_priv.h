@@ -22,7 +22,7 @@ const struct vfio_info_cap_header *vfio_cap_find(const void *info, uint32_t size
 
 /*
  * vfio_get_info() - an answer with capabilities, in memory of the size that the kernel wants.
- * @wish: the @size bytes of the request, whose first member is argsz. Returns 0 and the answer in *ret,
- * to be freed, or a negative errno.
+ * @wish: the @size bytes of the request, whose first member is argsz. Returns 0 and the answer in
+ * *ret, to be freed, or a negative errno.
  */
 int vfio_get_info(int fd, unsigned long request, const void *wish, uint32_t size, void **ret);

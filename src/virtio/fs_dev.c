@@ -17,15 +17,15 @@
 #define BIT64(n) (UINT64_C(1) << (n))
 
 /* Of virtio feature bits, what this driver can use (VIRTIO 1.2, 6). */
-static const uint64_t fs_dev_features = BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
-				 BIT64(VIRTIO_RING_F_EVENT_IDX) |
-				 BIT64(VIRTIO_F_ACCESS_PLATFORM);
+static const uint64_t fs_dev_features =
+	BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
+	BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_ACCESS_PLATFORM);
 
 static_assert(sizeof(struct virtio_fs_config) == FS_DEV_TAG_MAX + 4, "virtio_fs_config");
 
 /* A queue larger than this brings nothing: requests in flight are bounded by our buffers. */
-#define QUEUE_SIZE_MAX 1024u
-#define RINGS_BYTES(nqueues) ((size_t)(nqueues) * 128 * KIB)
+#define QUEUE_SIZE_MAX	     1024u
+#define RINGS_BYTES(nqueues) ((size_t)(nqueues)*128 * KIB)
 
 /* End all requests once the device cannot touch their memory any more. */
 static void fs_dev_end_requests(struct fs_dev *d)
@@ -126,7 +126,8 @@ static int fs_dev_negotiate(struct fs_dev *d, char *why, size_t why_size)
 		return r;
 	}
 	if (!(offered & BIT64(VIRTIO_F_VERSION_1))) {
-		(void)snprintf(why, why_size, "the device is not a modern one (VIRTIO_F_VERSION_1)");
+		(void)snprintf(why, why_size,
+			       "the device is not a modern one (VIRTIO_F_VERSION_1)");
 		return -ENOTSUP;
 	}
 	d->offered = offered;

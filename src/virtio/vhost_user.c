@@ -39,7 +39,7 @@
 #define VHU_CONNECT_TRIES 20
 #define VHU_CONNECT_PAUSE (VHU_CONNECT_S * 1000000u / VHU_CONNECT_TRIES) /* us */
 
-#define VHU_QUEUE_SIZE 1024u
+#define VHU_QUEUE_SIZE	  1024u
 
 /* A guest-physical address for the arena: not 0, so that an address that is not one shows up. */
 #define VHU_ARENA_GPA (UINT64_C(4) * GIB)
@@ -447,16 +447,20 @@ static bool vhu_sent_away(const struct vhost_user *u, int r)
 static void vhu_explain(const struct vhost_user *u, int r, char *why, size_t why_size)
 {
 	if (vhu_sent_away(u, r))
-		(void)snprintf(why, why_size, "the back end closed the connection: it may serve "
+		(void)snprintf(why, why_size,
+			       "the back end closed the connection: it may serve "
 			       "another client");
 	else if (!u->answered && r == -ETIMEDOUT && !vhu_all_read(u))
-		(void)snprintf(why, why_size, "the back end does not read our requests: it may "
+		(void)snprintf(why, why_size,
+			       "the back end does not read our requests: it may "
 			       "serve another client");
 	else if (!u->answered && r == -ETIMEDOUT)
-		(void)snprintf(why, why_size, "the back end reads our request but does not "
+		(void)snprintf(why, why_size,
+			       "the back end reads our request but does not "
 			       "answer");
 	else
-		(void)snprintf(why, why_size, "the vhost-user back end does not answer as it should: %s",
+		(void)snprintf(why, why_size,
+			       "the vhost-user back end does not answer as it should: %s",
 			       strerror(-r));
 }
 
@@ -509,12 +513,15 @@ static int vhu_connect(const char *path, char *why, size_t why_size, int *ret)
 	    connect(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		r = -errno;
 	if (r == -EAGAIN) {
-		(void)snprintf(why, why_size, "%s: the back end takes no connection: it may serve "
-			       "another client", path);
+		(void)snprintf(why, why_size,
+			       "%s: the back end takes no connection: it may serve "
+			       "another client",
+			       path);
 		return -ETIMEDOUT;
 	}
 	if (r < 0) {
-		(void)snprintf(why, why_size, "no vhost-user back end at %s: %s", path, strerror(-r));
+		(void)snprintf(why, why_size, "no vhost-user back end at %s: %s", path,
+			       strerror(-r));
 		return r;
 	}
 	*ret = steal_fd(&sock);

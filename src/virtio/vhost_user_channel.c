@@ -140,8 +140,8 @@ int vhu_channel_start(struct vhost_user *u, uint64_t window_size)
 			return -errno;
 		/* Aligned like a file's offsets, so that huge pages of the page cache can be used. */
 		room = window_size + WINDOW_ALIGN;
-		raw = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			   u->empty, 0);
+		raw = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, u->empty,
+			   0);
 		if (raw == MAP_FAILED)
 			return -errno;
 		u->window = (char *)align_up((uintptr_t)raw, WINDOW_ALIGN);

@@ -336,8 +336,8 @@ int virtq_submit(struct virtq *q, struct virtq_req *req, const struct dma_seg *o
 	r = virtq_wait_space_locked(q, indirect ? 1 : n);
 	if (r < 0)
 		return r;
-	head = indirect ? virtq_put_indirect_locked(q, req, out, n_out, in, n_in) :
-			  virtq_put_chain_locked(q, req, out, n_out, in, n_in);
+	head = indirect ? virtq_put_indirect_locked(q, req, out, n_out, in, n_in)
+			: virtq_put_chain_locked(q, req, out, n_out, in, n_in);
 	q->num_free -= req->ndesc;
 	q->inflight[head] = req;
 	old = q->avail_idx++;
@@ -354,8 +354,9 @@ int virtq_submit(struct virtq *q, struct virtq_req *req, const struct dma_seg *o
 }
 
 /*
- * A look took @ns. Mostly an answer is there soon; or it takes long, because the host has no processor,
- * and to go on looking keeps that from it. So the next look ends at some times the mean of those that found one.
+ * A look took @ns. Mostly an answer is there soon; or it takes long, because the host has no
+ * processor, and to go on looking keeps that from it. So the next look ends at some times the mean
+ * of those that found one.
  */
 static void virtq_learn_spin(struct virtq *q, uint64_t ns, bool done)
 {

@@ -15,12 +15,15 @@ struct vhu_form {
 };
 
 #define FORM(n, min, max, min_f, max_f)                                                            \
-	[VHU_##n] = { .name = #n, .min_size = (min), .max_size = (max), .min_fds = (min_f),        \
+	[VHU_##n] = { .name = #n,                                                                  \
+		      .min_size = (min),                                                           \
+		      .max_size = (max),                                                           \
+		      .min_fds = (min_f),                                                          \
 		      .max_fds = (max_f) }
-#define FORM_NONE(n)	FORM(n, 0, 0, 0, 0)
-#define FORM_U64(n)	FORM(n, 8, 8, 0, 0)
-#define FORM_FD(n)	FORM(n, 8, 8, 0, 1)
-#define FORM_OF(n, t)	FORM(n, sizeof(t), sizeof(t), 0, 0)
+#define FORM_NONE(n)  FORM(n, 0, 0, 0, 0)
+#define FORM_U64(n)   FORM(n, 8, 8, 0, 0)
+#define FORM_FD(n)    FORM(n, 8, 8, 0, 1)
+#define FORM_OF(n, t) FORM(n, sizeof(t), sizeof(t), 0, 0)
 
 static const struct vhu_form vhu_forms[] = {
 	FORM_NONE(GET_FEATURES),

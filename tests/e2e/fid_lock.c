@@ -83,7 +83,8 @@ static void flock_excludes(void)
 	OK(flock(fd, LOCK_SH | LOCK_NB));
 	OK(flock(fd, LOCK_UN));
 	other_end(&o); /* which ends the process, and its lock with it */
-	/* Without LOCK_NB: FUSE tells its server of the end of an open file, but does not wait for it. */
+	/* Without LOCK_NB: FUSE tells its server of the end of an open file, but does not wait for
+	 * it. */
 	OK(flock(fd, LOCK_EX));
 }
 

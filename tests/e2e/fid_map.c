@@ -265,8 +265,8 @@ static void mmap_beside_write(void)
 	time_t end = time(NULL) + SECONDS;
 	int lost_stores = 0, lost_writes = 0;
 
-	for (uint32_t round = 1; round <= ROUNDS && !lost_stores && !lost_writes && time(NULL) < end;
-	     round++) {
+	for (uint32_t round = 1;
+	     round <= ROUNDS && !lost_stores && !lost_writes && time(NULL) < end; round++) {
 		struct beside b = { .value = round };
 		pthread_t thread[2];
 

@@ -22,28 +22,17 @@ static const struct {
 	const struct test *tests;
 	bool place; /* see fidelity.h */
 } tables[] = {
-	{ "data", data_tests },
-	{ "io", fid_io_tests },
-	{ "async", fid_async_tests },
-	{ "size", size_tests },
-	{ "range", fid_range_tests },
-	{ "mmap", mmap_tests },
-	{ "mmap", fid_map_tests },
-	{ "exec", fid_exec_tests },
-	{ "share", share_tests },
-	{ "lock", fid_lock_tests },
-	{ "name", name_tests },
-	{ "name", fid_name_tests },
-	{ "dir", dir_tests },
-	{ "dir", fid_dir_tests },
-	{ "attr", attr_tests },
-	{ "time", fid_time_tests },
-	{ "perm", fid_perm_tests },
-	{ "xattr", fid_xattr_tests },
-	{ "fs", fid_fs_tests },
-	{ "full", fid_full_tests },
-	{ "error", fid_error_tests },
-	{ "place", fid_place_tests, true },
+	{ "data", data_tests },	      { "io", fid_io_tests },
+	{ "async", fid_async_tests }, { "size", size_tests },
+	{ "range", fid_range_tests }, { "mmap", mmap_tests },
+	{ "mmap", fid_map_tests },    { "exec", fid_exec_tests },
+	{ "share", share_tests },     { "lock", fid_lock_tests },
+	{ "name", name_tests },	      { "name", fid_name_tests },
+	{ "dir", dir_tests },	      { "dir", fid_dir_tests },
+	{ "attr", attr_tests },	      { "time", fid_time_tests },
+	{ "perm", fid_perm_tests },   { "xattr", fid_xattr_tests },
+	{ "fs", fid_fs_tests },	      { "full", fid_full_tests },
+	{ "error", fid_error_tests }, { "place", fid_place_tests, true },
 };
 
 static const char usage[] =
@@ -55,7 +44,8 @@ static const char usage[] =
 	"                                          end of stdin; 1 when another has it\n"
 	"       fidelity --lock-wait|--flock-wait FILE  the same, and wait for it\n"
 	"Runs the tests, or these, in directories of their own in DIR, or in DIR itself. With\n"
-	"--reopen, files that tests make are opened anew, so that they can be passed through. Prints\n"
+	"--reopen, files that tests make are opened anew, so that they can be passed through. "
+	"Prints\n"
 	"'pass GROUP TEST', 'fail GROUP TEST - REASON' or 'unsupported GROUP TEST - REASON'.\n";
 
 void as_user(const struct identity *who, void (*fn)(void *), void *arg)

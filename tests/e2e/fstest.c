@@ -36,7 +36,8 @@ static const char usage[] =
 	"  --ops N       operations in a random test (3000)\n"
 	"  --timeout S   for one test (120)\n"
 	"  --except TEST leaves one out; may be repeated\n"
-	"Prints 'ok NAME - seconds', 'not ok NAME - reason' or 'skip NAME - reason' for each test.\n";
+	"Prints 'ok NAME - seconds', 'not ok NAME - reason' or 'skip NAME - reason' for each "
+	"test.\n";
 
 static int run_test(const struct test *t, const char *dir)
 {

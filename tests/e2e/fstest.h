@@ -86,9 +86,9 @@ void check_zero(int fd, off_t off, off_t len);
 off_t size_of(int fd);
 
 /*
- * passed_through() - does the kernel map the file by DAX, that is, not by the FUSE server? @fd must be
- * open for reading. try_passed() - open a file again and again until it is, as its last RELEASE may
- * still be on its way; after 2 s it is returned as it is. open_passed() - or the test fails.
+ * passed_through() - does the kernel map the file by DAX, that is, not by the FUSE server? @fd must
+ * be open for reading. try_passed() - open a file again and again until it is, as its last RELEASE
+ * may still be on its way; after 2 s it is returned as it is. open_passed() - or the test fails.
  */
 bool passed_through(int fd);
 int try_passed(const char *name, int flags);

@@ -41,9 +41,9 @@ void begin(void);
 /*
  * Checks of files that are passed through, of SIZE bytes of pattern 1 in the beginning.
  * check_coherent() - a store is seen by the next read, a write by the mapping, without a call
- * between; @other is open for reading alone. check_race() - a write beside a store in one page at the
- * same time: neither is lost. check_moved() - sendfile and splice, from @fd to @out of the same file;
- * check_copied() - copy_file_range, within the file and to another file system.
+ * between; @other is open for reading alone. check_race() - a write beside a store in one page at
+ * the same time: neither is lost. check_moved() - sendfile and splice, from @fd to @out of the same
+ * file; check_copied() - copy_file_range, within the file and to another file system.
  */
 void check_coherent(int fd, int other);
 void check_race(int fd);

@@ -251,8 +251,8 @@ static void random_threads(void)
 }
 
 /*
- * What the kernel writes back of a file while it is emptied does not make it longer again. Whether it
- * does elsewhere is a matter of luck, so this is not among the tests of the fidelity table.
+ * What the kernel writes back of a file while it is emptied does not make it longer again. Whether
+ * it does elsewhere is a matter of luck, so this is not among the tests of the fidelity table.
  */
 static void write_back(void *arg)
 {

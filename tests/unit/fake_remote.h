@@ -29,7 +29,7 @@ struct remote {
 	_Atomic unsigned int stay_one_in; /* removals fail at random; 0: never */
 	bool readonly;			  /* EACCES for writable mappings */
 	int refuse;			  /* always this errno (positive); 0: no */
-	uint64_t refuse_from;		  /* but only for what shows a byte of [from, end); end 0: for all */
+	uint64_t refuse_from; /* but only for what shows a byte of [from, end); end 0: for all */
 	uint64_t refuse_end;
 	_Atomic uint64_t seed;
 

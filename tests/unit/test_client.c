@@ -12,7 +12,7 @@ static struct {
 	struct virtq q;
 	struct client *client;
 	pthread_t thread;
-	uint32_t used;		 /* what the device says that it wrote */
+	uint32_t used;		  /* what the device says that it wrote */
 	struct fuse_out_header h; /* and what it writes; unique is the request's */
 } T;
 

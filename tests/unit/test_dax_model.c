@@ -24,13 +24,13 @@
 #define READERS_LOCK false
 #endif
 
-#define THREADS	   6u
-#define BLOCK	   4096u
-#define FILE_MAX   (6 * MIB)
-#define BLOCKS_MAX (FILE_MAX / BLOCK)
-#define STRIPES	   64u
-#define RANGE_MAX  (48 * BLOCK)
-#define HOT	   (256 * KIB)
+#define THREADS	       6u
+#define BLOCK	       4096u
+#define FILE_MAX       (6 * MIB)
+#define BLOCKS_MAX     (FILE_MAX / BLOCK)
+#define STRIPES	       64u
+#define RANGE_MAX      (48 * BLOCK)
+#define HOT	       (256 * KIB)
 
 #define HOT_OPERATIONS 4096u
 
@@ -89,8 +89,9 @@ static void word_check(const struct mfile *f, uint64_t got, uint64_t off, uint32
 }
 
 /*
- * A range of whole words below the last whole page; 0 when there is none. Half of them begin in one piece of
- * each file, so that it is worth another's place; another piece after some thousands of operations.
+ * A range of whole words below the last whole page; 0 when there is none. Half of them begin in one
+ * piece of each file, so that it is worth another's place; another piece after some thousands of
+ * operations.
  */
 static size_t pick_range(struct worker *w, struct mfile *f, uint64_t *ret_off, uint64_t *ret_limit)
 {
@@ -139,7 +140,8 @@ static void op_read(struct worker *w, struct mfile *f)
 			stripes(f, first, last, true);
 		for (uint64_t b = first; b <= last; b++)
 			w->lo[b - first] = atomic_load(&f->lo[b]);
-		/* As the relay does it: where the window is full, the policy hears of it afterwards. */
+		/* As the relay does it: where the window is full, the policy hears of it
+		 * afterwards. */
 		declined = dax_declines(f->di, FOFF(off));
 		r = declined ? -EAGAIN : dax_read(f->di, FOFF(off), w->buf, len, limit);
 		must(r == 0 || r == -EAGAIN);
@@ -367,12 +369,13 @@ static void model_run(const struct mood *mood, uint64_t seed, uint64_t us)
 	/* The janitor may still be at a mapping, and the host at its numbers. */
 	dax_settle(m->dax);
 	evictions = counter_get(COUNTER_evictions) - evictions;
-	(void)printf("%llu operations, %llu copies through the window, %llu not; %u mappings, %llu evicted, "
+	(void)printf("%llu operations, %llu copies through the window, %llu not; %u mappings, %llu "
+		     "evicted, "
 		     "%u refused, %u not removed at first, at most %u at a time\n",
 		     (unsigned long long)m->ops, (unsigned long long)m->served,
 		     (unsigned long long)m->fallback, m->remote.setups,
-		     (unsigned long long)evictions, m->remote.refused,
-		     m->remote.stays, m->remote.max_live);
+		     (unsigned long long)evictions, m->remote.refused, m->remote.stays,
+		     m->remote.max_live);
 	/* Nothing was touched that was not mapped. */
 	assert_int_equal(counter_get(COUNTER_dax_faults), faults);
 	assert_true(m->served > 0);

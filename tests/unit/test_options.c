@@ -13,10 +13,27 @@
 
 /* Every option, in the form in which help and manual show it. */
 static const char *const shown[] = {
-	"-f",	     "--foreground", "-d",	   "--debug",	    "-h", "--help",
-	"-V",	     "--version",    "--pci=",	   "--vhost-user=", "-o", "dax=always",
-	"dax=never", "max_threads=", "max_write=", "stats=",	    "queue_size=", "--probe",
-	"io_uring=on", "io_uring=off", "io_uring=auto",
+	"-f",
+	"--foreground",
+	"-d",
+	"--debug",
+	"-h",
+	"--help",
+	"-V",
+	"--version",
+	"--pci=",
+	"--vhost-user=",
+	"-o",
+	"dax=always",
+	"dax=never",
+	"max_threads=",
+	"max_write=",
+	"stats=",
+	"queue_size=",
+	"--probe",
+	"io_uring=on",
+	"io_uring=off",
+	"io_uring=auto",
 };
 
 /* Parse a command line given as one string; *rest receives what is left for libfuse. */
@@ -207,8 +224,8 @@ static void mount_flags(void **state)
 	assert_int_equal(said, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
 	assert_int_equal(flags_of("suid,dev", &said), 0);
 	assert_int_equal(said, MS_NOSUID | MS_NODEV);
-	assert_int_equal(flags_of("defaults,user,nofail,_netdev,x-systemd.automount,comment=a", &said),
-			 0);
+	assert_int_equal(
+		flags_of("defaults,user,nofail,_netdev,x-systemd.automount,comment=a", &said), 0);
 	assert_int_equal(said, 0);
 	/* the last one counts */
 	assert_int_equal(flags_of("ro,rw,nosuid,suid", &said), 0);

@@ -159,12 +159,9 @@ int main(void)
 {
 #define WITH(t) cmocka_unit_test_setup_teardown(t, start, end)
 	const struct CMUnitTest tests[] = {
-		WITH(both_are_found),
-		WITH(others_are_not_used),
-		WITH(some_are_missing),
-		WITH(others_are_not_taken),
-		WITH(modules_are_not_taken),
-		WITH(broken_files_are_no_regions),
+		WITH(both_are_found),	     WITH(others_are_not_used),
+		WITH(some_are_missing),	     WITH(others_are_not_taken),
+		WITH(modules_are_not_taken), WITH(broken_files_are_no_regions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -629,7 +629,8 @@ static void file_gone(struct inode_table *t, uint64_t node)
 	inode_forget(t, node);
 }
 
-/* A memo finds what is open, never what has gone, and does not touch that: many files in few places. */
+/* A memo finds what is open, never what has gone, and does not touch that: many files in few
+ * places. */
 static void files_are_remembered(void **state)
 {
 	const uint64_t files = 4 * INODE_MEMOS;
@@ -696,7 +697,8 @@ static void sizes_that_are_overtaken(void **state)
 	inode_learn_size(i, 5000, inode_epoch());
 	asked = inode_epoch();
 
-	/* A write inside of what is known does not move the end, but what the host has said is old. */
+	/* A write inside of what is known does not move the end, but what the host has said is old.
+	 */
 	inode_learn_end(i, 5000, asked, NSEC_PER_SEC);
 	inode_size_grown(i, 100, inode_epoch());
 	assert_false(inode_take_end(i, 5000));
@@ -712,7 +714,8 @@ static void sizes_that_are_overtaken(void **state)
 	inode_table_destroy(t);
 }
 
-/* A short READ is the end of the file only where the host has told that size; else it may be an error. */
+/* A short READ is the end of the file only where the host has told that size; else it may be an
+ * error. */
 static void short_reads_are_not_sizes(void **state)
 {
 	struct inode_table *t = inode_table_create(NULL);

@@ -542,7 +542,8 @@ static void no_socket(void **state)
 /* A back end that sends clients away as long as another one is served; then its thread ends. */
 struct door {
 	int listener;
-	unsigned int turned_away; /* so many of them; after that one is taken, and left without answer */
+	unsigned int
+		turned_away; /* so many of them; after that one is taken, and left without answer */
 };
 
 static void *keep_door(void *arg)
@@ -598,7 +599,8 @@ static void serves_another(void **state)
 /* Nobody takes the connection from the listener's queue, and then there is no place in it. */
 static void takes_nobody(void **state)
 {
-	static const char *const says[] = { "does not read", "does not read", "takes no connection" };
+	static const char *const says[] = { "does not read", "does not read",
+					    "takes no connection" };
 	struct virtio_transport *t;
 	char path[64];
 	int listener;
