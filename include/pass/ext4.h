@@ -32,8 +32,8 @@
  * inodes beside the one that it looks up, and not see slots that are written later.
  *
  * e2fsck finds no fault when each spare block and each block of data belongs to one slot. Blocks of
- *no slot are marked used all the same, of which e2fsck complains ("Block bitmap differences"), and
- *slots may share blocks as long as only one of their files is in use.
+ * no slot are marked used all the same, of which e2fsck complains ("Block bitmap differences"), and
+ * slots may share blocks as long as only one of their files is in use.
  */
 
 /* Extents of a file after merging, and splitting at 32768 blocks: a tree of depth 2, 4 * 340^2. */

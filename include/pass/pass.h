@@ -14,10 +14,10 @@
  * is a file of a small ext4 with DAX over the pieces of the window where the host's file is mapped.
  *
  * Concepts: one block device is made of metadata memory and of the whole window (pass/compose.h),
- *and one ext4 with a number of slots is mounted on it (pass/slots.h). A file is composed at an
- *open: its whole pages are mapped in the window (SETUPMAPPING), a slot is written that shows these
- *pieces, and the slot's file is registered with the kernel (backing id). The last page, if it is
- *not whole, is a copy: the host cannot map it.
+ * and one ext4 with a number of slots is mounted on it (pass/slots.h). A file is composed at an
+ * open: its whole pages are mapped in the window (SETUPMAPPING), a slot is written that shows these
+ * pieces, and the slot's file is registered with the kernel (backing id). The last page, if it is
+ * not whole, is a copy: the host cannot map it.
  *
  * States of a file:
  *
@@ -113,12 +113,10 @@ void pass_note(struct pass *p, uint64_t nodeid, const struct pass_attr_in *attr)
 
 /*
  * pass_open() - @in->fh is about to be given to the kernel.
- * Returns the backing id, or a negative errno: the open is answered without. -EBUSY: other opens are
- * passed through, and this one cannot be.
- * pass_is_open() - must every open of the file be passed through now?
+ * Returns the backing id, or a negative errno: the open is answered without. -EBUSY: other opens
+ * are passed through, and this one cannot be.
  */
 int pass_open(struct pass *p, const struct pass_open_in *in);
-bool pass_is_open(struct pass *p, uint64_t nodeid);
 
 /*
  * pass_settle() - make the host's file what the guest has written: copy the last page back, and set

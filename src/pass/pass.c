@@ -369,15 +369,6 @@ void pass_note(struct pass *p, uint64_t nodeid, const struct pass_attr_in *attr)
 	f->told_ns = time_now_ns();
 }
 
-bool pass_is_open(struct pass *p, uint64_t nodeid)
-{
-	struct pass_file *f;
-
-	scoped_lock(&p->lock);
-	f = get_locked(p, nodeid);
-	return f && f->opens;
-}
-
 static const struct pass_handle *tail_handle(const struct pass_file *f)
 {
 	for (size_t i = 0; i < f->opens; i++)
