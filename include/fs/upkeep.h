@@ -17,7 +17,7 @@
  * a file is open or mapped, its last page and mtime are brought to the host every UPKEEP_MTIME_NS.
  * Nor does anybody notice that the host is gone as long as there are no requests, and then the
  * window shows zeroes. So meanwhile the host is asked for the attributes of the root every
- * UPKEEP_LIFE_NS.
+ * UPKEEP_CHECK_NS.
  *
  * Closed files. Mappings stay after the close, because many files are soon opened again. But if the
  * host removes the file, a mapping keeps its disk blocks, and the guest's kernel may never forget
@@ -27,7 +27,7 @@
  * the UPKEEP_CLOSED_STAGES-th time, a minute after the close, it lets the file go without asking.
  */
 #define UPKEEP_MTIME_NS	     NSEC_PER_SEC
-#define UPKEEP_LIFE_NS	     (5 * NSEC_PER_SEC)
+#define UPKEEP_CHECK_NS	     (5 * NSEC_PER_SEC)
 #define UPKEEP_CLOSED_NS     (4 * NSEC_PER_SEC)
 #define UPKEEP_CLOSED_STAGES 4u
 

@@ -21,18 +21,19 @@
  *
  * States of a file:
  *
- *	OPEN	opens > 0. The kernel uses the backing file. Size and blocks cannot change: a
- *		write behind the end gets ENOSPC, and a change of the host's size gets EBUSY.
- *	IDLE	opens == 0. Kept for the next open. Evicted when another file needs the room, or
- *		when the host has changed size or mtime.
+ *	OPEN	opens > 0. The kernel uses the backing file. It cannot grow past its last
+ *		page: such a write gets ENOSPC. truncate and fallocate by the guest get EBUSY.
+ *	IDLE	opens == 0. Kept for the next open. Evicted when another file needs the room,
+ *		when the host has changed size or mtime or removed it, and a minute after the close.
  *	DYING	evicted, but a program has it mapped after its close. Its room stays until then.
  *
  * Each can be *busy* besides: one thread asks the host, composes, evicts or writes the last page
  * back, without a lock. Who wants the file meanwhile waits; other files are not held up. A thread
- * that has a file busy waits for no other file's: for room it evicts only files that are not busy.
+ * that has marked a file busy never waits for another busy file: to make room it evicts only files
+ * that are not busy.
  *
  * Locks: pass.lock guards the table, the states and the window's free blocks. It is never held
- * while something else than memory or the backing file system is asked. The lock of pass/slots.h
+ * during a request to the host. The lock of pass/slots.h
  * comes after it.
  *
  * An inode is passed through by all of its opens or by none: the kernel demands it.
@@ -102,7 +103,7 @@ int pass_arena_open(struct pass *p, bool all, struct pass_arena *ret);
 struct pass_open_in {
 	uint64_t nodeid, fh;
 	bool writable, append; /* how the host has opened it */
-	bool wanted;	       /* the open is of a kind that may begin passthrough */
+	bool wanted;	       /* this open may start passthrough */
 };
 
 /*
@@ -112,16 +113,16 @@ struct pass_open_in {
 void pass_note(struct pass *p, uint64_t nodeid, const struct pass_attr_in *attr);
 
 /*
- * pass_open() - @in->fh is about to be given to the kernel.
- * Returns the backing id, or a negative errno: the open is answered without. -EBUSY: other opens
- * are passed through, and this one cannot be.
+ * pass_open() - to be called before OPEN with @in->fh is answered.
+ * Returns the backing id, or a negative errno: answer without passthrough. -EBUSY: fail the open,
+ * because the file's other opens are passed through and this one cannot be.
  */
 int pass_open(struct pass *p, const struct pass_open_in *in);
 
 /*
- * pass_settle() - make the host's file what the guest has written: copy the last page back, and set
- * mtime if the file was written since this was asked last. 1: it was written. 0: it was not, or is
- * not passed through. Or a negative errno: the last page is not on the host.
+ * pass_settle() - write the last page back to the host, and set mtime if the guest has written
+ * since the last call. Returns 1 if it has, 0 if not or if the file is not passed through, or a
+ * negative errno: the last page was not written back.
  */
 int pass_settle(struct pass *p, uint64_t nodeid);
 
@@ -129,7 +130,7 @@ int pass_settle(struct pass *p, uint64_t nodeid);
  * pass_times_begin(), pass_times_end() - around a request that sets mtime: settle first, and let
  * nobody settle meanwhile, because an mtime for earlier writes must not replace the new one.
  * @ret_settled: as pass_settle(). Returns what pass_times_end() takes, NULL when there is nothing
- * to end. @attr: what the host says then; NULL: nothing was changed, or it does not say.
+ * to end. @attr: the attributes after the request; NULL: it failed or returned none.
  */
 struct pass_file *pass_times_begin(struct pass *p, uint64_t nodeid, int *ret_settled);
 void pass_times_end(struct pass *p, struct pass_file *f, const struct pass_attr_in *attr);

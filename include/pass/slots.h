@@ -71,8 +71,8 @@ int pass_slot_open(struct pass_slots *s, struct pass_slot *slot, const struct pa
 		   const struct pass_extent *extents, size_t n);
 
 /*
- * pass_slot_in_use() - has somebody else an open file of the inode, as for a mapping? Not while one
- * could be opened: that would have to wait.
+ * pass_slot_in_use() - has somebody else an open file of the inode, as for a mapping? Do not call
+ * it while another thread may open the slot's file: the lease that it takes would block that open.
  */
 bool pass_slot_in_use(const struct pass_slot *slot);
 

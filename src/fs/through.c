@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Files that are passed through: asked at OPEN, told at FLUSH, FSYNC, GETATTR, SETATTR and RELEASE.
+// Requests and passthrough: OPEN may start it; FLUSH, FSYNC, GETATTR, SETATTR, RELEASE write back.
 
 #include <errno.h>
 #include <fcntl.h>

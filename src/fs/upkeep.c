@@ -146,12 +146,12 @@ void upkeep_passed(struct upkeep *u, uint64_t nodeid)
 }
 
 /* The client gives the device up when the host does not answer. */
-static void ask_for_life(struct upkeep *u)
+static void check_host(struct upkeep *u)
 {
 	uint64_t now = time_now_ns();
 	struct fuse_attr attr;
 
-	if (now - u->asked < UPKEEP_LIFE_NS)
+	if (now - u->asked < UPKEEP_CHECK_NS)
 		return;
 	if (client_getattr(u->client, FUSE_ROOT_ID, &attr) < 0 && fs_dev_broken(u->client->dev))
 		pass_fail(u->pass);
@@ -162,7 +162,7 @@ static void settle_passed(struct upkeep *u, uint64_t nodeid)
 {
 	bool last = pass_unwatch(u->pass, nodeid);
 
-	ask_for_life(u);
+	check_host(u);
 
 	(void)upkeep_settle_passed(u, nodeid);
 	if (!last)
