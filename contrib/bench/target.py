@@ -174,7 +174,7 @@ class GuestTarget:
         """Nothing that we could do."""
 
     def counts(self, config):
-        """What is known of the data that took the way over the daemon or the host, or None."""
+        """The data that went through the daemon or the host, as far as counted, or None."""
         if not config.passthrough:
             return None
         stats = daemon_stats(config.directory)
